@@ -1,0 +1,25 @@
+"""The ledger, tenants, accounts, contacts, templates, events and the three roles."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+_SQL = Path(__file__).parent.parent / "sql" / "0001_foundation.sql"
+
+
+def upgrade() -> None:
+    """Run the numbered SQL file of the same name."""
+    op.execute("SET LOCAL lock_timeout = '2s'")
+    driver = op.get_bind().connection.driver_connection
+    assert driver is not None
+    driver.execute(_SQL.read_text(encoding="utf-8"))  # without parameters: % in the file is PostgreSQL's own
+
+
+def downgrade() -> None:
+    """The ledger is never taken away: go forward instead."""
+    raise NotImplementedError("0001 is the foundation; restore a backup instead")

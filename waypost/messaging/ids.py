@@ -1,0 +1,47 @@
+"""Ids are UUIDv5 of the uniqueness key, so that PostgreSQL's constraint and Temporal's workflow ID say the same."""
+
+from uuid import UUID, uuid5
+
+from waypost.messaging.values import Channel, Part
+
+_NAMESPACE = UUID("6f0b9a52-7f0e-5d4e-9a3b-6a1d7c1f0e11")
+
+
+def contact_id(*, tenant: UUID, external_id: str) -> UUID:
+    """The id of a tenant's contact."""
+    return _derive(tenant, "contact", external_id)
+
+
+def template_id(*, tenant: UUID, key: str) -> UUID:
+    """The id of a tenant's template."""
+    return _derive(tenant, "template", key)
+
+
+def sender_id(*, tenant: UUID, key: str) -> UUID:
+    """The id of a tenant's sender."""
+    return _derive(tenant, "sender", key)
+
+
+def suppression_id(*, tenant: UUID, channel: Channel, address: str) -> UUID:
+    """The id of a suppressed address (normalised as addresses.address_key says)."""
+    return _derive(tenant, "suppression", channel, address)
+
+
+def request_id(*, tenant: UUID, idempotency_key: str, generation: int) -> UUID:
+    """The id of a request; a key that is used again after its retention is a new generation."""
+    return _derive(tenant, "request", str(generation), idempotency_key)
+
+
+def message_id(*, tenant: UUID, source_id: UUID, part: Part) -> UUID:
+    """The id of a message of a request, campaign run or visit."""
+    return _derive(tenant, "message", str(source_id), part)
+
+
+def attempt_id(*, message: UUID, number: int) -> UUID:
+    """The id of the n-th try of a message, counted from 1."""
+    return uuid5(message, f"attempt/{number}")
+
+
+def _derive(tenant: UUID, *parts: str) -> UUID:
+    # Lengths keep ("a", "bc") and ("ab", "c") apart.
+    return uuid5(_NAMESPACE, "/".join([str(tenant), *(f"{len(part)}:{part}" for part in parts)]))

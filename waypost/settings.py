@@ -1,0 +1,94 @@
+"""Everything that can be set, from the environment only. `waypost config` prints it; secrets have no default."""
+
+from functools import cached_property
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class _Group(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="WAYPOST_", frozen=True, extra="ignore")
+
+
+class DatabaseSettings(_Group):
+    """PostgreSQL. A running process logs in as its role; migrations as the owner."""
+
+    database_url: SecretStr = Field(description="postgresql://host:port/name; the user in it is replaced by the role")
+    database_owner_url: SecretStr | None = Field(
+        default=None, description="The owner's URL, for `waypost migrate` only"
+    )
+    app_password: SecretStr = Field(description="Password of the role waypost_app")
+    relay_password: SecretStr = Field(description="Password of the role waypost_relay")
+    segments_password: SecretStr = Field(description="Password of the role waypost_segments")
+    database_pool_size: int = Field(default=10, ge=1, le=100, description="Connections a process and role, at most")
+    database_timeout_s: float = Field(default=0.8, gt=0, le=10, description="Longest wait for a connection, in seconds")
+
+    @cached_property
+    def owner_url(self) -> str:
+        """The URL that migrations use."""
+        return (self.database_owner_url or self.database_url).get_secret_value()
+
+
+class SecretSettings(_Group):
+    """Keys that open other things."""
+
+    admin_key: SecretStr = Field(min_length=24, description="The key of the admin API, at least 24 characters")
+    secret_key: SecretStr = Field(min_length=32, description="Seals provider credentials, at least 32 characters")
+
+
+class ApiSettings(_Group):
+    """The door."""
+
+    api_host: str = Field(default="127.0.0.1", description="Address the API listens on")
+    api_port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on")
+    public_url: str = Field(default="http://127.0.0.1:8000", description="Where callers reach the API")
+    max_body_bytes: int = Field(default=12 * 1024 * 1024, ge=1024, description="Largest request body, in bytes")
+
+
+class IngestSettings(_Group):
+    """The door for provider events."""
+
+    ingest_host: str = Field(default="127.0.0.1", description="Address ingest listens on")
+    ingest_port: int = Field(default=8001, ge=0, le=65535, description="Port ingest listens on")
+    ingest_public_url: str = Field(default="http://127.0.0.1:8001", description="Where providers reach ingest")
+    ingest_batch: int = Field(default=500, ge=1, le=10000, description="Events stored and applied together, at most")
+
+
+class TemporalSettings(BaseSettings):
+    """Where Temporal is, by Temporal's own standard variables."""
+
+    model_config = SettingsConfigDict(env_prefix="TEMPORAL_", frozen=True, extra="ignore")
+
+    address: str = Field(default="127.0.0.1:7233", description="Temporal's frontend, host:port")
+    namespace: str = Field(default="default", description="Temporal namespace")
+    api_key: SecretStr | None = Field(default=None, description="API key, where the frontend asks for one")
+    tls: bool = Field(default=False, description="Connect by TLS")
+    ui_url: str = Field(
+        default="http://127.0.0.1:8233",
+        validation_alias="WAYPOST_TEMPORAL_UI_URL",
+        description="Base URL of the Temporal Web UI, for links",
+    )
+
+
+class WorkerSettings(_Group):
+    """A worker process of one lane."""
+
+    worker_metrics_host: str = Field(default="127.0.0.1", description="Address of /readyz and /metrics of a worker")
+    worker_metrics_port: int = Field(default=0, ge=0, le=65535, description="Port of /readyz and /metrics; 0: any free")
+    worker_concurrency: int = Field(default=40, ge=1, le=1000, description="Provider calls at once, account and lane")
+    worker_tenants: int = Field(default=1000, ge=1, le=5000, description="Tenants a process serves, at most")
+    call_timeout_s: float = Field(
+        default=10, gt=1, le=60, description="Total deadline of one provider call, in seconds"
+    )
+    unknown_margin_s: float = Field(default=120, gt=0, description="Margin before absence is proof, in seconds")
+    horizon_s: float = Field(default=86400, gt=0, description="An unknown attempt counts as sent after it, in seconds")
+
+
+GROUPS: tuple[type[BaseSettings], ...] = (
+    DatabaseSettings,
+    SecretSettings,
+    ApiSettings,
+    IngestSettings,
+    TemporalSettings,
+    WorkerSettings,
+)

@@ -1,0 +1,130 @@
+"""Connections to PostgreSQL, one bounded pool a process and role, and the two ways to use them.
+
+`transaction()` hands out a psycopg connection for the hot paths' named SQL; `session()` an SQLModel session for the
+resources. Both begin by telling PostgreSQL whose rows may be seen, and commit at the end of the block.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection, OperationalError, conninfo
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from waypost.settings import DatabaseSettings
+
+DatabaseAway = (OperationalError, PoolTimeout)
+"""What psycopg raises while PostgreSQL cannot be reached."""
+
+_SET_TENANT = "SELECT set_config('app.tenant', %s, true)"
+
+
+class Role(StrEnum):
+    """The login roles of running processes; none owns a table, none is a superuser."""
+
+    APP = "waypost_app"
+    RELAY = "waypost_relay"
+    SEGMENTS = "waypost_segments"
+
+
+class UnsafeRole(Exception):
+    """The process would run as a role that row security does not bind."""
+
+
+class Database:
+    """The pool of one role. Open it inside the event loop that uses it."""
+
+    def __init__(self, settings: DatabaseSettings, role: Role, *, size: int | None = None) -> None:
+        self.role = role
+        self._pool: AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]] = AsyncConnectionPool(
+            role_conninfo(settings, role),
+            min_size=1,
+            max_size=size or settings.database_pool_size,
+            timeout=settings.database_timeout_s,
+            max_lifetime=3600,
+            open=False,
+            close_returns=True,
+            name=role,
+        )
+        self._engine: AsyncEngine = create_async_engine(
+            "postgresql+psycopg://", poolclass=NullPool, async_creator=self._pool.getconn
+        )
+
+    async def open(self) -> None:
+        """Start connecting; returns at once, also while PostgreSQL is away."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Give every connection back to PostgreSQL."""
+        await self._engine.dispose()
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
+        """A bare connection, for LISTEN and for several short transactions in a row."""
+        async with self._pool.connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self, tenant: UUID | None = None) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
+        """One transaction in pipeline mode: statements queue up until a result is asked for; committed at the end."""
+        async with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
+            if tenant is not None:
+                await connection.execute(_SET_TENANT, (str(tenant),))
+            yield connection
+
+    @asynccontextmanager
+    async def session(self, tenant: UUID | None = None) -> AsyncIterator[AsyncSession]:
+        """One transaction as an SQLModel session; committed at the end of the block, rolled back on any exception."""
+        async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
+            if tenant is not None:
+                await session.execute(text("SELECT set_config('app.tenant', :tenant, true)"), {"tenant": str(tenant)})
+            yield session
+
+    async def check_role(self) -> None:
+        """Raise UnsafeRole when this role could see past row security."""
+        async with self.transaction() as connection:
+            cursor = await connection.execute(_ROLE_SAFETY)
+            row = await cursor.fetchone()
+        assert row is not None
+        name, superuser, bypass, owns = row
+        if superuser or bypass or owns:
+            raise UnsafeRole(
+                f"{name} is a superuser, bypasses row security or owns tables; "
+                "set WAYPOST_APP_PASSWORD and WAYPOST_RELAY_PASSWORD and let `waypost migrate` make the roles"
+            )
+
+
+_ROLE_SAFETY = """
+SELECT current_user, rolsuper, rolbypassrls,
+       EXISTS (SELECT FROM pg_tables WHERE schemaname = 'public' AND tableowner = current_user)
+FROM pg_roles WHERE rolname = current_user
+"""
+
+
+def role_conninfo(settings: DatabaseSettings, role: Role) -> str:
+    """The connection string of a role: host and database as set, user and password the role's own."""
+    password = {
+        Role.APP: settings.app_password,
+        Role.RELAY: settings.relay_password,
+        Role.SEGMENTS: settings.segments_password,
+    }[role]
+    return conninfo.make_conninfo(
+        settings.database_url.get_secret_value(),
+        user=role.value,
+        password=password.get_secret_value(),
+        application_name=f"waypost/{role.value}",
+        connect_timeout=1,
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=2,
+        tcp_user_timeout=5000,
+        options="-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000 "
+        "-c synchronous_commit=on -c timezone=UTC",
+    )

@@ -1,0 +1,32 @@
+"""Every name that Temporal keeps: workflow and activity types, ids, queues, signals, search attributes.
+
+They are frozen by tests/conventions: running executions know them by these strings.
+"""
+
+from uuid import UUID
+
+from temporalio.common import SearchAttributeKey
+
+from waypost.messaging.values import Lane
+
+MESSAGE_WORKFLOW = "message"
+SEND_ACTIVITY = "send"
+DELIVERED_SIGNAL = "delivery-changed"
+
+TENANT_ATTRIBUTE = SearchAttributeKey.for_keyword("WaypostTenant")
+KIND_ATTRIBUTE = SearchAttributeKey.for_keyword("WaypostKind")
+SOURCE_ATTRIBUTE = SearchAttributeKey.for_keyword("WaypostSource")
+STATE_ATTRIBUTE = SearchAttributeKey.for_keyword("WaypostState")
+
+OWN_PLACEMENT = "own"
+
+
+def message_workflow_id(message: UUID) -> str:
+    """The execution of one message."""
+    return f"message/{message}"
+
+
+def task_queue(*, placement: str, tenant: UUID, lane: Lane) -> str:
+    """The queue of a tenant's lane: its own, or that of the pool it is placed in."""
+    owner = f"tenant-{tenant}" if placement == OWN_PLACEMENT else placement
+    return f"{owner}/{lane}"
