@@ -33,7 +33,7 @@ class Role(StrEnum):
     SEGMENTS = "waypost_segments"
 
 
-class UnsafeRole(Exception):
+class UnsafeRoleError(Exception):
     """The process would run as a role that row security does not bind."""
 
 
@@ -88,14 +88,14 @@ class Database:
             yield session
 
     async def check_role(self) -> None:
-        """Raise UnsafeRole when this role could see past row security."""
+        """Raise UnsafeRoleError when this role could see past row security."""
         async with self.transaction() as connection:
             cursor = await connection.execute(_ROLE_SAFETY)
             row = await cursor.fetchone()
         assert row is not None
         name, superuser, bypass, owns = row
         if superuser or bypass or owns:
-            raise UnsafeRole(
+            raise UnsafeRoleError(
                 f"{name} is a superuser, bypasses row security or owns tables; "
                 "set WAYPOST_APP_PASSWORD and WAYPOST_RELAY_PASSWORD and let `waypost migrate` make the roles"
             )
