@@ -46,3 +46,4 @@ def _set_passwords(connection: Connection, passwords: Mapping[str, str]) -> None
     for role, password in passwords.items():
         statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
         driver.cursor().execute(statement)
+    driver.commit()  # the driver's own transaction: SQLAlchemy did not begin it and would not commit it
