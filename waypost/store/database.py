@@ -23,6 +23,7 @@ DatabaseAway = (OperationalError, PoolTimeout)
 """What psycopg raises while PostgreSQL cannot be reached."""
 
 _SET_TENANT = "SELECT set_config('app.tenant', %s, true)"
+_SET_TENANT_SESSION = text("SELECT set_config('app.tenant', :tenant, true)")
 
 
 class Role(StrEnum):
@@ -84,7 +85,8 @@ class Database:
         """One transaction as an SQLModel session; committed at the end of the block, rolled back on any exception."""
         async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
             if tenant is not None:
-                await session.execute(text("SELECT set_config('app.tenant', :tenant, true)"), {"tenant": str(tenant)})
+                connection = await session.connection()
+                await connection.execute(_SET_TENANT_SESSION, {"tenant": str(tenant)})
             yield session
 
     async def check_role(self) -> None:
