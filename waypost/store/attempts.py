@@ -1,0 +1,150 @@
+"""The claim and the record: the two commits around a provider call, in plain SQL with names.
+
+Both run as waypost_app for one tenant; the caller's transaction commits them.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from waypost.messaging.ids import attempt_id
+from waypost.messaging.values import AttemptState, Outcome, Phase
+
+Connection = AsyncConnection[Any]
+
+# The claim. It commits before any byte leaves, and only where the message is still ours to send. KEY SHARE on the
+# tenant's row conflicts with the closer's and suspender's FOR UPDATE: no claim commits after theirs. The partial unique
+# index attempts_one_open is what makes a second open attempt impossible, whoever tries.
+_CLAIM = """
+WITH owner AS (
+    SELECT id FROM tenants WHERE id = %(tenant)s AND state = 'active' FOR KEY SHARE
+), mine AS (
+    UPDATE messages m SET attempts = m.attempts + 1
+    FROM owner, provider_accounts a
+    WHERE m.tenant_id = owner.id AND m.id = %(message)s AND m.phase IN ('ready', 'dispatched', 'waiting')
+      AND m.attempts = %(number)s - 1 AND m.outcome IS NULL AND m.cancel_requested_at IS NULL
+      AND m.expires_at > waypost_now() AND a.id = m.account_id AND a.state = 'open'
+    RETURNING m.tenant_id, m.id, m.account_id
+)
+INSERT INTO attempts (tenant_id, id, message_id, number, account_id, claimed_at, content_hash, process)
+SELECT tenant_id, %(attempt)s, id, %(number)s, account_id, waypost_now(), %(content_hash)s, %(process)s FROM mine
+ON CONFLICT DO NOTHING
+RETURNING id
+"""
+
+
+async def claim(
+    connection: Connection, *, tenant: UUID, message: UUID, number: int, content_hash: bytes, process: str
+) -> UUID | None:
+    """Open attempt `number` of a message; its id, or None when the message may not be sent (any more)."""
+    cursor = await connection.execute(
+        _CLAIM,
+        {
+            "tenant": tenant,
+            "message": message,
+            "number": number,
+            "attempt": attempt_id(message=message, number=number),
+            "content_hash": content_hash,
+            "process": process,
+        },
+    )
+    row = await cursor.fetchone()
+    return row[0] if row else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What a provider call came to, for the attempt and for its message."""
+
+    state: AttemptState
+    phase: Phase
+    code: str | None = None
+    provider_message_id: str | None = None
+    outcome: Outcome | None = None
+    reason: str | None = None
+    """The outcome's reason, or why the message waits."""
+    retry_after: timedelta | None = None
+    """With phase ready: how long the row waits."""
+    starts_fallback: bool = False
+    """The fallback's clock starts now (it is out there), or it is due at once (`outcome` failed)."""
+
+
+# The record. Evidence may have come first: an accepted attempt stays accepted, an outcome is set once.
+_RECORD = """
+WITH ended AS (
+    UPDATE attempts SET state = %(state)s, recorded_at = waypost_now(), code = %(code)s,
+           provider_message_id = COALESCE(%(provider_message_id)s, provider_message_id)
+    WHERE tenant_id = %(tenant)s AND id = %(attempt)s AND state IN ('in_flight', 'unknown', 'abandoned')
+    RETURNING tenant_id, message_id
+), moved AS (
+    UPDATE messages m SET phase = %(phase)s, outcome = %(outcome)s,
+           outcome_reason = CASE WHEN %(outcome)s::text IS NULL THEN NULL ELSE %(reason)s END,
+           outcome_at = CASE WHEN %(outcome)s::text IS NULL THEN NULL ELSE waypost_now() END,
+           hold_reason = CASE WHEN %(outcome)s::text IS NULL THEN %(reason)s END,
+           due_at = CASE WHEN %(phase)s = 'ready' THEN waypost_now() + %(retry_after)s ELSE m.due_at END,
+           dispatched_at = CASE WHEN %(phase)s = 'ready' THEN NULL ELSE m.dispatched_at END
+    FROM ended e
+    WHERE m.tenant_id = e.tenant_id AND m.id = e.message_id AND m.outcome IS NULL
+    RETURNING m.tenant_id, m.id
+)
+SELECT EXISTS (SELECT FROM ended)
+"""
+
+# Evidence that came before the record left the provider's id unknown; that much is still told.
+_RECORD_LATE = """
+UPDATE attempts SET recorded_at = waypost_now(),
+       provider_message_id = COALESCE(provider_message_id, %(provider_message_id)s)
+WHERE tenant_id = %(tenant)s AND id = %(attempt)s AND recorded_at IS NULL
+"""
+
+_START_FALLBACK = """
+UPDATE messages f SET due_at = waypost_now()
+       + CASE WHEN p.outcome = 'failed' THEN interval '0' ELSE p.fallback_after END
+FROM messages p
+WHERE p.tenant_id = %(tenant)s AND p.id = %(message)s AND f.tenant_id = p.tenant_id AND f.primary_id = p.id
+  AND f.phase = 'waiting' AND f.due_at IS NULL
+RETURNING f.due_at
+"""
+
+
+async def record(
+    connection: Connection, *, tenant: UUID, message: UUID, attempt: UUID, ending: Ending
+) -> datetime | None:
+    """Write down how an attempt ended, unless evidence has done so; the fallback's due time, where one started."""
+    values = {
+        "tenant": tenant,
+        "message": message,
+        "attempt": attempt,
+        "state": ending.state,
+        "code": ending.code,
+        "provider_message_id": ending.provider_message_id,
+        "phase": ending.phase,
+        "outcome": ending.outcome,
+        "reason": ending.reason,
+        "retry_after": ending.retry_after or timedelta(),
+    }
+    recorded = await connection.execute(_RECORD, values)
+    fallback = await connection.execute(_START_FALLBACK, values) if ending.starts_fallback else None
+    row = await recorded.fetchone()
+    if row is not None and not row[0]:
+        await connection.execute(_RECORD_LATE, values)
+    due = await fallback.fetchone() if fallback else None
+    return due[0] if due else None
+
+
+# One written exception to "no blind retry": a login code is worthless late, so its first try is given up after about
+# 20 seconds. It still matches evidence; a second acceptance is counted as an allowed duplicate.
+_ABANDON = """
+UPDATE attempts SET state = 'abandoned', resolution = 'login_code_retry', resolved_at = waypost_now()
+WHERE tenant_id = %s AND id = %s AND state IN ('in_flight', 'unknown')
+RETURNING id
+"""
+
+
+async def abandon(connection: Connection, *, tenant: UUID, attempt: UUID) -> bool:
+    """Give up an unknown attempt of a login code; False when it has been resolved meanwhile."""
+    cursor = await connection.execute(_ABANDON, (tenant, attempt))
+    return await cursor.fetchone() is not None

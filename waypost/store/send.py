@@ -1,0 +1,179 @@
+"""What the send path reads before it decides, and how a message goes back to its row or ends without a call.
+
+Functions run inside the caller's transaction, as waypost_app for one tenant, and never commit.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb  # noqa: F401 - registers jsonb loading
+
+from waypost.messaging.values import Outcome
+
+Connection = AsyncConnection[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedMessage:
+    """One message with everything that the gate, the renderer and the claim need. Times are the database's."""
+
+    now: datetime
+    tenant_id: UUID
+    id: UUID
+    phase: str
+    outcome: str | None
+    part: str
+    lane: str
+    class_: str
+    channel: str
+    address: str
+    payload: dict[str, Any] | None
+    template_id: UUID | None
+    template_version: int | None
+    due_at: datetime | None
+    send_at: datetime | None
+    expires_at: datetime
+    cancel_requested_at: datetime | None
+    fallback_after: timedelta | None
+    fallback_id: UUID | None
+    attempts: int
+    unknown_policy: str
+    tenant_name: str
+    tenant_state: str
+    tenant_weight: float
+    late_policy: str
+    late_after: timedelta
+    account_id: UUID
+    account_kind: str
+    account_state: str
+    account_resume_at: datetime | None
+    account_feed: str
+    from_address: str
+    from_name: str | None
+    sender_reply_to: str | None
+    configuration_set: str | None
+    messaging_service: str | None
+    contact_external_id: str | None
+    contact_email: str | None
+    contact_phone: str | None
+    contact_locale: str | None
+    contact_attributes: dict[str, Any] | None
+    consent: bool | None
+    suppression: str | None
+    primary_outcome: str | None
+    primary_delivery: str | None
+    primary_bounced: bool | None
+    primary_undeliverable: bool | None
+    open_attempt_id: UUID | None
+    open_attempt_state: str | None
+    open_attempt_claimed_at: datetime | None
+
+
+_LOAD = """
+SELECT waypost_now() AS now, m.tenant_id, m.id, m.phase, m.outcome, m.part, m.lane, m.class AS class_, m.channel,
+       m.address, m.payload, m.template_id, m.template_version, m.due_at, m.send_at, m.expires_at,
+       m.cancel_requested_at, m.fallback_after, m.attempts,
+       COALESCE(m.unknown_policy, t.unknown_policy) AS unknown_policy,
+       t.name AS tenant_name, t.state AS tenant_state, t.weight AS tenant_weight, t.late_policy, t.late_after,
+       m.account_id, a.kind AS account_kind, a.state AS account_state, a.resume_at AS account_resume_at,
+       a.feed AS account_feed,
+       s.address AS from_address, s.name AS from_name, s.reply_to AS sender_reply_to,
+       s.configuration_set, s.messaging_service,
+       c.external_id AS contact_external_id, c.email AS contact_email, c.phone AS contact_phone,
+       c.locale AS contact_locale, c.attributes AS contact_attributes, (c.consent ->> m.channel)::boolean AS consent,
+       x.reason AS suppression,
+       p.outcome AS primary_outcome, p.delivery AS primary_delivery, p.bounced AS primary_bounced,
+       p.undeliverable AS primary_undeliverable,
+       CASE WHEN m.fallback_after IS NOT NULL THEN
+           (SELECT f.id FROM messages f WHERE f.tenant_id = m.tenant_id AND f.source = m.source
+               AND f.source_id = m.source_id AND f.part = 'fallback') END AS fallback_id,
+       o.id AS open_attempt_id, o.state AS open_attempt_state, o.claimed_at AS open_attempt_claimed_at
+FROM messages m
+JOIN tenants t ON t.id = m.tenant_id
+JOIN senders s ON s.tenant_id = m.tenant_id AND s.id = m.sender_id
+JOIN provider_accounts a ON a.id = m.account_id
+LEFT JOIN contacts c ON c.tenant_id = m.tenant_id AND c.id = m.contact_id
+LEFT JOIN suppressions x ON x.tenant_id = m.tenant_id AND x.channel = m.channel
+    AND x.address = CASE m.channel WHEN 'email' THEN lower(m.address) ELSE m.address END
+LEFT JOIN messages p ON p.tenant_id = m.tenant_id AND p.id = m.primary_id
+LEFT JOIN attempts o ON o.tenant_id = m.tenant_id AND o.message_id = m.id
+    AND o.state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent')
+WHERE m.tenant_id = %s AND m.id = %s
+"""
+
+
+async def load(connection: Connection, *, tenant: UUID, message: UUID) -> LoadedMessage | None:
+    """Everything about one message in one statement; None when the tenant has no such message."""
+    async with connection.cursor(row_factory=class_row(LoadedMessage)) as cursor:
+        await cursor.execute(_LOAD, (tenant, message))
+        return await cursor.fetchone()
+
+
+_TEMPLATE_CONTENT = """
+SELECT content FROM template_versions WHERE tenant_id = %s AND template_id = %s AND version = %s
+"""
+
+
+async def template_content(connection: Connection, *, tenant: UUID, template: UUID, version: int) -> dict[str, Any]:
+    """The immutable content of a template's version. Raises LookupError where there is none."""
+    cursor = await connection.execute(_TEMPLATE_CONTENT, (tenant, template, version))
+    row = await cursor.fetchone()
+    if row is None:
+        raise LookupError(f"template {template} has no version {version}")
+    content: dict[str, Any] = row[0]
+    return content
+
+
+# The row waits, not the execution. `due_at` is in the future, so that this execution has closed before the next starts.
+_PUT_BACK = """
+WITH back AS (
+    UPDATE messages SET phase = 'ready', due_at = GREATEST(%(until)s, waypost_now() + interval '200 ms'),
+           hold_reason = %(reason)s, dispatched_at = NULL
+    WHERE tenant_id = %(tenant)s AND id = %(message)s AND outcome IS NULL
+      AND phase IN ('ready', 'dispatched', 'waiting')
+    RETURNING tenant_id, id
+)
+INSERT INTO verdicts (tenant_id, message_id, verdict, reason, until)
+SELECT tenant_id, id, 'defer', %(reason)s, %(until)s FROM back
+"""
+
+
+async def put_back(connection: Connection, *, tenant: UUID, message: UUID, until: datetime, reason: str) -> None:
+    """Give the message back to its row until `until`, and store the verdict."""
+    await connection.execute(_PUT_BACK, {"tenant": tenant, "message": message, "until": until, "reason": reason})
+
+
+# A fallback whose primary ends without being sent is due at once.
+_REFUSE = """
+WITH refused AS (
+    UPDATE messages SET phase = 'closed', outcome = %(outcome)s, outcome_reason = %(reason)s,
+           outcome_at = waypost_now(), hold_reason = NULL
+    WHERE tenant_id = %(tenant)s AND id = %(message)s AND outcome IS NULL AND phase <> 'held'
+    RETURNING tenant_id, id
+), due AS (
+    UPDATE messages f SET due_at = waypost_now() FROM refused r
+    WHERE f.tenant_id = r.tenant_id AND f.primary_id = r.id AND f.phase = 'waiting' AND f.outcome IS NULL
+)
+INSERT INTO verdicts (tenant_id, message_id, verdict, reason, outcome)
+SELECT tenant_id, id, 'refuse', %(reason)s, %(outcome)s FROM refused
+"""
+
+
+async def refuse(connection: Connection, *, tenant: UUID, message: UUID, outcome: Outcome, reason: str) -> None:
+    """Set the outcome of a message that nothing was sent for, and store the verdict."""
+    await connection.execute(_REFUSE, {"tenant": tenant, "message": message, "outcome": outcome, "reason": reason})
+
+
+_HOLD = """
+UPDATE messages SET phase = 'held', hold_reason = 'attempt_unknown', dispatched_at = NULL
+WHERE tenant_id = %s AND id = %s AND outcome IS NULL AND phase IN ('ready', 'dispatched', 'waiting')
+"""
+
+
+async def hold(connection: Connection, *, tenant: UUID, message: UUID) -> None:
+    """An attempt is out there and nobody knows how it ended: evidence, a void or the horizon decides."""
+    await connection.execute(_HOLD, (tenant, message))
