@@ -1,0 +1,243 @@
+"""Liquid that cannot run away: what each value, loop and filter may cost.
+
+python-liquid has limits for output and nested loops, and none for the rest: `(1..100000000) | join`, a chain of
+`replace` or twenty thousand small loops take gigabytes or minutes. Here a render has a budget of work, about one unit a
+character of template interpreted (some 50 ns), charged before the work is done, so that the same template with the same
+data always ends the same way, however loaded the machine is.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from liquid import RenderContext, TokenStream
+from liquid.ast import Node
+from liquid.builtin.expressions.primitive import RangeLiteral
+from liquid.builtin.output import Output, OutputNode
+from liquid.builtin.tags.for_tag import ForNode, ForTag
+from liquid.exceptions import LiquidTypeError, LocalNamespaceLimitError, LoopIterationLimitError, ResourceLimitError
+from liquid.expression import Expression
+from liquid.stringify import to_liquid_string
+from liquid.template import BoundTemplate
+from liquid.token import Token
+
+MAX_WORK = 10_000_000
+MAX_LOOP_ITERATIONS = 10_000
+MAX_OUTPUT_BYTES = 2_000_000
+MAX_LOCALS_BYTES = 2_000_000
+MAX_LOCALS = 500
+MAX_TEXT_VALUE = 500_000
+MAX_LIST_VALUE = 10_000
+MAX_INTEGER_BITS = 256
+
+_FILTER_COST = 20
+_CONTAINER_COST = 1_000
+_FILTERS_OF_CONTAINERS = frozenset(
+    {"default", "size", "first", "last", "map", "where", "reject", "find", "find_index", "has", "sort", "sort_natural"}
+    | {"uniq", "compact", "sum", "reverse", "concat", "join", "slice"}
+)
+
+
+class WorkLimitError(ResourceLimitError):
+    """The render's budget of work is used up."""
+
+
+class ValueLimitError(ResourceLimitError):
+    """A value grew past its bound."""
+
+
+class MeteredContext(RenderContext):
+    """A render context that pays for lookups, filters, loops and assignments."""
+
+    __slots__ = ("body_cost", "locals_bytes", "locals_sizes", "work")
+
+    def __init__(self, template: BoundTemplate, **options: Any) -> None:
+        super().__init__(template, **options)
+        self.work = 0
+        self.body_cost = 1
+        self.locals_bytes = 0
+        self.locals_sizes: dict[str, int] = {}
+
+    def spend(self, units: int) -> None:
+        """Pay before working. Raises `WorkLimitError`."""
+        self.work += units
+        if self.work > MAX_WORK:
+            raise WorkLimitError("work limit reached", token=None)
+
+    def get(self, path: list[object], *, token: Token | None, **options: Any) -> object:
+        """Look a variable up; long text and lists pay for what is done with them next."""
+        value = super().get(path, token=token, **options)
+        if isinstance(value, str):
+            self.spend(1 + (len(value) >> 4))
+        elif isinstance(value, list | dict):
+            self.spend(_CONTAINER_COST)
+        return value
+
+    def assign(self, key: str, val: Any) -> None:
+        """Set a local. Counted as it goes: python-liquid sums all locals at every assignment."""
+        size = sys.getsizeof(val, 64)
+        self.locals_bytes += size - self.locals_sizes.get(key, 0)
+        self.locals_sizes[key] = size
+        if self.locals_bytes > MAX_LOCALS_BYTES or len(self.locals_sizes) > MAX_LOCALS:
+            raise LocalNamespaceLimitError("local namespace limit reached", token=None)
+        self.locals[key] = val
+
+    @contextmanager
+    def loop(self, namespace: Mapping[str, object], forloop: Any) -> Iterator[RenderContext]:
+        """Pay for all rounds of a loop before the first."""
+        self.spend(forloop.length * self.body_cost)
+        with super().loop(namespace, forloop) as context:
+            yield context
+
+    def filter(self, name: str, token: Token | None) -> Callable[..., object]:
+        """The filter, charged for what goes in and bounded in what comes out."""
+        apply = super().filter(name, token=token)
+
+        def metered(value: object, *args: object, **kwargs: object) -> object:
+            self.spend(_FILTER_COST + sum(_weigh(item) >> 3 for item in (value, *args)))
+            _refuse_growth(name, value, args)
+            if name == "uniq" and isinstance(value, list):
+                self.spend(len(value) ** 2 // 2)
+            result = apply(value, *args, **kwargs)
+            _weigh(result)
+            return result
+
+        return metered
+
+
+class MeteredTemplate(BoundTemplate):
+    """A template rendered in a metered context."""
+
+    context_class = MeteredContext
+
+
+def _weigh(value: object) -> int:
+    """Roughly the characters of work in a value. Raises `ValueLimitError` if it is past its bound."""
+    if isinstance(value, str):
+        size = len(value)
+        too_big = size > MAX_TEXT_VALUE
+    elif isinstance(value, list | tuple | range):
+        size = 64 * len(value) if len(value) <= MAX_LIST_VALUE else 0
+        too_big = len(value) > MAX_LIST_VALUE or _text_in(value) > MAX_TEXT_VALUE
+    elif isinstance(value, int):
+        size = 1
+        too_big = value.bit_length() > MAX_INTEGER_BITS
+    else:
+        return 1
+    if too_big:
+        raise ValueLimitError("a value in the template grew too large", token=None)
+    return size
+
+
+def _text_in(items: Iterable[object]) -> int:
+    return 0 if isinstance(items, range) else sum(len(item) for item in items if isinstance(item, str))
+
+
+def _refuse_growth(name: str, value: object, args: tuple[object, ...]) -> None:
+    """Refuse what would multiply text or print whole objects, before it is built."""
+    if isinstance(value, Mapping | list | tuple) and not _prints_nothing(value):
+        if name not in _FILTERS_OF_CONTAINERS:
+            raise LiquidTypeError(f"{name} works on text and numbers, not on a list or an object", token=None)
+        if name == "join" or (name == "sort_natural" and not args):
+            _refuse_objects(value)
+    grown = 0
+    if name == "join" and isinstance(value, list | tuple | range):
+        grown = _text_in(value) + len(value) * (len(str(args[0])) if args else 1)
+    elif name == "replace" and len(args) > 1 and isinstance(value, str):
+        old, new = str(args[0]), str(args[1])
+        grown = len(value) + value.count(old) * max(len(new) - len(old), 0)
+    if grown > MAX_TEXT_VALUE:
+        raise ValueLimitError("a value in the template grew too large", token=None)
+
+
+def _prints_nothing(value: object) -> bool:
+    """Whether a container prints nothing; python-liquid's `Undefined` is a mapping and says itself what is wrong."""
+    return hasattr(value, "force_liquid_default") or not value
+
+
+def _refuse_objects(value: object) -> None:
+    if isinstance(value, Mapping):
+        raise LiquidTypeError("an object cannot be printed; name one of its fields", token=None)
+    if isinstance(value, list | tuple):
+        for item in value:
+            if isinstance(item, Mapping | list | tuple):
+                raise LiquidTypeError("a list of objects cannot be printed; loop over it", token=None)
+
+
+class CheckedOutputNode(OutputNode):
+    """`{{ … }}` that refuses to print whole objects, which would show Python's notation to a customer."""
+
+    __slots__ = ()
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        """Render the node to the output buffer."""
+        value = self.expression.evaluate(context)
+        if isinstance(value, Mapping | list | tuple) and not _prints_nothing(value):
+            _refuse_objects(value)
+        return buffer.write(to_liquid_string(value, context.autoescape))
+
+
+class CheckedOutput(Output):
+    """Pseudo tag of `{{ … }}`."""
+
+    node_class = CheckedOutputNode
+
+
+class MeteredForNode(ForNode):
+    """A loop that knows what one round of its body costs."""
+
+    __slots__ = ("body_cost",)
+
+    body_cost: int
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        """Render the node to the output buffer."""
+        if isinstance(context, MeteredContext):
+            context.body_cost = self.body_cost
+        return super().render_to_output(context, buffer)
+
+
+class MeteredForTag(ForTag):
+    """`for`, measuring the source of its body, the best guess at its cost."""
+
+    node_class = MeteredForNode
+
+    def parse(self, stream: TokenStream) -> Node:
+        """Parse tokens from the stream into a node."""
+        start = stream.current.start_index
+        node = super().parse(stream)
+        if isinstance(node, MeteredForNode):
+            node.body_cost = max(stream.current.start_index - start, 1)
+        return node
+
+
+class CappedRange(RangeLiteral):
+    """`(a..b)` that is refused when it is longer than a loop may be."""
+
+    __slots__ = ()
+
+    def _make_range(self, start: Any, stop: Any) -> range:
+        made = super()._make_range(start, stop)
+        # Not len(): it overflows for the largest.
+        if made.stop - made.start > MAX_LOOP_ITERATIONS:
+            raise LoopIterationLimitError("range limit reached", token=self.token)
+        return made
+
+
+def cap_ranges(template: BoundTemplate) -> None:
+    """Make every range literal of a template a capped one.
+
+    The parser builds `RangeLiteral` itself and offers no hook, hence the change of class after parsing.
+    """
+    context = RenderContext(template)
+    nodes = list(template.nodes)
+    while nodes:
+        node = nodes.pop()
+        nodes.extend(node.children(context, include_partials=False))
+        expressions = list(node.expressions())
+        while expressions:
+            expression: Expression = expressions.pop()
+            if type(expression) is RangeLiteral:
+                expression.__class__ = CappedRange
+            expressions.extend(expression.children())

@@ -1,0 +1,45 @@
+"""MJML to HTML, once a template version."""
+
+import re
+
+from mjml import mjml2html
+
+from waypost.messaging.content_errors import MarkupError
+from waypost.messaging.html_source import ProtectedSource, protect
+
+_INCLUDE = re.compile(r"<mj-include\b", re.IGNORECASE)
+_POSITION = re.compile(r" in root template at position (\d+):\d+$")
+
+
+def mjml_to_html(source: str, *, field: str) -> str:
+    """HTML with the Liquid of the MJML still in it. Raises `MarkupError` with the line where it is known."""
+    protected = protect(source)
+    if include := _INCLUDE.search(protected.text):
+        raise MarkupError(
+            "mj-include is not available: a template is one document.",
+            field=field,
+            line=protected.line_at(include.start()),
+        )
+    try:
+        made = mjml2html(protected.text)
+    except ValueError as error:
+        raise _markup_error(str(error), protected, field) from None
+    if (lost := protected.lost_in(made)) is not None:
+        raise MarkupError(
+            "MJML shows nothing at this place, so the Liquid here would be lost.",
+            field=field,
+            line=protected.line_of(lost),
+            hint="Move it into or between the elements of mj-body, or into mj-raw.",
+        )
+    return protected.restore(made)
+
+
+def _markup_error(message: str, protected: ProtectedSource, field: str) -> MarkupError:
+    found = _POSITION.search(message)
+    reason = message[: found.start()] if found else message.removesuffix(" in root template")
+    return MarkupError(
+        f"MJML: {reason}.",
+        field=field,
+        line=protected.line_at(int(found[1])) if found else None,
+        hint="Close every element; write < and & in text as &lt; and &amp;.",
+    )
