@@ -78,7 +78,6 @@ class LiquidDialect(Environment):
 
     template_class = liquid_limits.MeteredTemplate
     loop_iteration_limit = liquid_limits.MAX_LOOP_ITERATIONS
-    output_stream_limit = liquid_limits.MAX_OUTPUT_BYTES
     block_nesting_limit = 30
 
     def setup_tags_and_filters(self, *, extra: bool = False) -> None:
@@ -152,7 +151,7 @@ def compile_liquid(source: str, *, field: str, autoescape: bool) -> LiquidText:
         liquid_limits.cap_ranges(template)
         variables = _variables(template, source, field)
     except LiquidError as error:
-        raise _syntax_error(error, field) from None
+        raise _syntax_error(error, source, field) from None
     except RecursionError:
         raise TemplateSyntaxError("An expression is nested too deeply.", field=field) from None
     return LiquidText(field=field, constant=None, template=template, variables=variables)
@@ -217,11 +216,25 @@ def _error_line(error: LiquidError) -> int | None:
     return None if token is None or token.start_index < 0 else _line(token.source, token.start_index)
 
 
-def _syntax_error(error: LiquidError, field: str) -> TemplateSyntaxError:
+def _syntax_error(error: LiquidError, source: str, field: str) -> TemplateSyntaxError:
     # A parse error's text quotes the template at most, never data.
-    message = str(error.message or "This is not valid Liquid.")
+    message = str(error.message or "This is not valid Liquid")
     name = message.rpartition("'")[0].rpartition("'")[2]
-    return TemplateSyntaxError(f"Liquid: {message}.", field=field, line=_error_line(error), hint=_HINTS.get(name))
+    line = _error_line(error)
+    if line is None and (missing := re.search(r"expected tag end(\w+)", message)):
+        line = _unclosed_line(source, missing[1])
+    return TemplateSyntaxError(f"Liquid: {message}.", field=field, line=line, hint=_HINTS.get(name))
+
+
+def _unclosed_line(source: str, tag: str) -> int | None:
+    """The line of the last opening tag that nothing closes; python-liquid only says that the end of the file came."""
+    opened: list[int] = []
+    for found in re.finditer(rf"\{{%-?\s*+(end)?{tag}\b", source):
+        if not found[1]:
+            opened.append(found.start())
+        elif opened:
+            opened.pop()
+    return _line(source, opened[-1]) if opened else None
 
 
 def _undefined(error: UndefinedError, field: str) -> UndefinedVariableError:
@@ -246,10 +259,12 @@ def _render_error(error: LiquidError, field: str) -> RenderError:
             line=line,
             bound=liquid_limits.MAX_LOOP_ITERATIONS,
             hint=f"Loops may run {liquid_limits.MAX_LOOP_ITERATIONS} rounds; output may have "
-            f"{liquid_limits.MAX_OUTPUT_BYTES} bytes. Send less data, or summarise it first.",
+            f"{liquid_limits.MAX_OUTPUT} characters. Send less data, or summarise it first.",
         )
     return RenderError(
-        "A filter or tag in the template cannot work on its value.",
+        error.sentence
+        if isinstance(error, liquid_limits.UnfitValueError)
+        else "A filter or tag in the template cannot work on its value.",
         field=field,
         line=line,
         hint="Check the types of the data used on this line.",

@@ -18,7 +18,7 @@ _PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol"})
 _VOID = frozenset({"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"})
 _HIDDEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
 _SPACES = re.compile(r"[ \t\r\n\f]+")
-_BLANK_LINES = re.compile(r"[ \t]*\n(?:[ \t]*\n)+")
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*+\n)+")
 
 
 def html_to_text(source: str) -> str:
@@ -33,7 +33,7 @@ def html_to_text(source: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """No trailing blanks, no runs of blank lines (a skipped branch leaves them)."""
+    """No runs of blank lines (a branch not taken leaves them), none at the ends."""
     return _BLANK_LINES.sub("\n\n", text).strip()
 
 
