@@ -253,7 +253,8 @@ CREATE TABLE messages (
     CHECK (phase = 'waiting' OR due_at IS NOT NULL)
 ) WITH (fillfactor = 80);
 CREATE INDEX messages_ready ON messages (lane, tenant_id, account_id, due_at) WHERE phase = 'ready';
-CREATE INDEX messages_waiting ON messages (due_at) WHERE phase = 'waiting';
+CREATE INDEX messages_waiting ON messages (tenant_id, due_at) WHERE phase = 'waiting';
+CREATE UNIQUE INDEX messages_fallback ON messages (tenant_id, primary_id) WHERE primary_id IS NOT NULL;
 CREATE INDEX messages_dispatched ON messages (lane, tenant_id, dispatched_at) WHERE phase = 'dispatched';
 CREATE INDEX messages_held ON messages (tenant_id, id) WHERE phase = 'held';
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE phase <> 'closed';
@@ -286,10 +287,24 @@ CREATE TABLE attempts (
 -- The heart of the matter: at most one attempt of a message may ever be out there or accepted.
 CREATE UNIQUE INDEX attempts_one_open ON attempts (tenant_id, message_id)
     WHERE state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent');
-CREATE INDEX attempts_of_message ON attempts (tenant_id, message_id, number);
+CREATE UNIQUE INDEX attempts_of_message ON attempts (tenant_id, message_id, number);
+-- An event knows the attempt's id alone; whose it is comes from here.
+CREATE UNIQUE INDEX attempts_by_id ON attempts (id);
 CREATE INDEX attempts_by_claim ON attempts (account_id, claimed_at);
 CREATE INDEX attempts_unresolved ON attempts (account_id, claimed_at) WHERE state IN ('in_flight', 'unknown', 'abandoned');
 CREATE INDEX attempts_without_event ON attempts (account_id, claimed_at) WHERE state = 'accepted' AND send_event_at IS NULL;
+
+-- Traffic that a quiet account makes itself, to the mailbox simulator: no tenant's, no message's. A probe is claimed like
+-- an attempt and its Send event counts like one in the proof of absence.
+CREATE TABLE probes (
+    id uuid PRIMARY KEY,
+    account_id uuid NOT NULL REFERENCES provider_accounts (id),
+    state text NOT NULL DEFAULT 'in_flight' CHECK (state IN ('in_flight', 'accepted', 'unknown', 'failed')),
+    claimed_at timestamptz NOT NULL DEFAULT waypost_now(),
+    send_event_at timestamptz,
+    code text
+);
+CREATE INDEX probes_by_claim ON probes (account_id, claimed_at);
 
 -- Every verdict of the gate that was not a plain "send" (which the attempt itself records).
 CREATE TABLE verdicts (
@@ -322,10 +337,13 @@ CREATE TABLE provider_events (
     occurred_at timestamptz NOT NULL,
     received_at timestamptz NOT NULL DEFAULT waypost_now(),
     applied_at timestamptz,
+    apply_error text,
     raw text NOT NULL,
     UNIQUE (account_id, event_id)
 ) WITH (fillfactor = 80);
-CREATE INDEX provider_events_unapplied ON provider_events (id) WHERE applied_at IS NULL;
+CREATE INDEX provider_events_unapplied ON provider_events (id) WHERE applied_at IS NULL AND apply_error IS NULL;
+-- What could not be read or applied: kept for a person to look at, and never tried in a circle.
+CREATE INDEX provider_events_unusable ON provider_events (received_at) WHERE kind = 'unparsable' OR apply_error IS NOT NULL;
 CREATE INDEX provider_events_of_attempt ON provider_events (attempt_id) WHERE attempt_id IS NOT NULL;
 
 -- Inbound texts (replies, STOP), unique by the provider's id.
@@ -402,11 +420,11 @@ GRANT INSERT ON outbox TO waypost_app;
 
 -- waypost_relay: the loops, ingestion and administration.
 GRANT SELECT, INSERT, UPDATE ON tenants, api_keys, provider_accounts, account_budgets, feeds, messages, attempts,
-    provider_events, inbound_messages, suppressions, soft_bounces, alerts, worker_processes, verdicts, senders, contacts
+    probes, provider_events, inbound_messages, suppressions, soft_bounces, alerts, worker_processes, verdicts, senders, contacts
     TO waypost_relay;
 GRANT SELECT ON templates, template_versions, requests TO waypost_relay;
 GRANT SELECT, INSERT, DELETE ON outbox TO waypost_relay;
-GRANT DELETE ON worker_processes, alerts, soft_bounces, suppressions, requests, provider_accounts, account_budgets, feeds
+GRANT DELETE ON worker_processes, alerts, probes, soft_bounces, suppressions, requests, provider_accounts, account_budgets, feeds
     TO waypost_relay;
 
 -- waypost_segments: read only, whole tables; the segment compiler names the tenant in every scan.

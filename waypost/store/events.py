@@ -1,0 +1,324 @@
+"""Provider events: stored raw and at once, then applied to attempts and messages set-wise.
+
+Both functions run as waypost_relay inside the caller's transaction and never commit. Locks are taken in one order by
+everybody: attempts by (tenant, message, number), then messages by (tenant, id).
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from waypost.messaging.evidence import Evidence, LedgerAttempt, LedgerMessage, Resolution, weigh
+from waypost.messaging.provider import ProviderEvent
+from waypost.messaging.status import DeliveryStatus
+from waypost.messaging.values import AttemptState, Channel, Delivery, EventKind, Outcome, Phase
+from waypost.store.event_effects import Change, apply_effects, tell_probes
+
+Connection = AsyncConnection[Any]
+Key = tuple[UUID, UUID]
+"""(tenant id, message id)."""
+
+UNPARSABLE = "unparsable"
+"""The kind of what came through a feed and could not be read; kept for a person to look at, never applied."""
+
+# Sorted by the unique key, so that two processes that store the same copies wait for each other and don't deadlock.
+_STORE = """
+INSERT INTO provider_events (account_id, event_id, kind, tenant_id, message_id, attempt_id, provider_message_id,
+                             recipient, permanent, machine, code, occurred_at, raw)
+SELECT e.account_id, e.event_id, e.kind, a.tenant_id, a.message_id, e.attempt_id, e.provider_message_id,
+       e.recipient, e.permanent, e.machine, e.code, e.occurred_at, e.raw
+FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::text[], %s::text[], %s::bool[], %s::bool[], %s::text[],
+            %s::timestamptz[], %s::text[])
+    AS e (account_id, event_id, kind, attempt_id, provider_message_id, recipient, permanent, machine, code,
+          occurred_at, raw)
+LEFT JOIN attempts a ON a.id = e.attempt_id AND a.account_id = e.account_id
+ORDER BY e.account_id, e.event_id
+ON CONFLICT (account_id, event_id) DO NOTHING
+RETURNING id
+"""
+
+
+async def store_events(connection: Connection, arrivals: Sequence[tuple[UUID, ProviderEvent]]) -> list[int]:
+    """Keep events as (account id, event), unique by the provider's event id; returns the ids of those that are new.
+
+    Whose message an event is about is looked up here; an attempt of another account is not found.
+    """
+    accounts = [account for account, _ in arrivals]
+    events = [event for _, event in arrivals]
+    cursor = await connection.execute(
+        _STORE,
+        (
+            accounts,
+            [event.event_id for event in events],
+            [event.kind.value for event in events],
+            [event.attempt_id for event in events],
+            [event.provider_message_id for event in events],
+            [_storable(event.recipient) for event in events],
+            [event.permanent for event in events],
+            [event.machine for event in events],
+            [event.code for event in events],
+            [event.occurred_at for event in events],
+            [_storable(event.raw) for event in events],
+        ),
+    )
+    return [row[0] for row in await cursor.fetchall()]
+
+
+_STORE_UNPARSABLE = """
+INSERT INTO provider_events (account_id, event_id, kind, code, occurred_at, applied_at, raw)
+VALUES (%s, %s, 'unparsable', %s, waypost_now(), waypost_now(), %s)
+ON CONFLICT (account_id, event_id) DO NOTHING
+"""
+
+
+async def store_unparsable(connection: Connection, *, account: UUID, event_id: str, code: str, raw: str) -> None:
+    """Keep what a feed brought and nobody can read; `code` says why. It raises an alert and is never applied."""
+    await connection.execute(_STORE_UNPARSABLE, (account, event_id, code, _storable(raw)))
+
+
+def _storable(text: str | None) -> str | None:
+    """PostgreSQL's text has no NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if text and "\0" in text else text
+
+
+_TAKE = """
+SELECT id, tenant_id, message_id, attempt_id, kind, provider_message_id, permanent, machine, occurred_at
+FROM provider_events WHERE applied_at IS NULL AND apply_error IS NULL
+ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+"""
+
+# All attempts of the messages, for evidence of one may concern another.
+_LOCK_ATTEMPTS = """
+SELECT a.tenant_id, a.message_id, a.id, a.number, a.state, a.resolution, a.dup_accept, a.send_event_at,
+       a.provider_message_id
+FROM unnest(%s::uuid[], %s::uuid[]) AS k (tenant_id, message_id)
+JOIN attempts a ON a.tenant_id = k.tenant_id AND a.message_id = k.message_id
+ORDER BY a.tenant_id, a.message_id, a.number
+FOR NO KEY UPDATE OF a
+"""
+
+_LOCK_MESSAGES = """
+SELECT m.tenant_id, m.id, m.channel, m.address, m.phase, m.source, m.source_id, m.fallback_after,
+       m.outcome, m.outcome_reason, m.delivery, m.bounced, m.complained, m.undeliverable
+FROM unnest(%s::uuid[], %s::uuid[]) AS k (tenant_id, id)
+JOIN messages m ON m.tenant_id = k.tenant_id AND m.id = k.id
+ORDER BY m.tenant_id, m.id
+FOR NO KEY UPDATE OF m
+"""
+
+_WRITE_ATTEMPTS = """
+UPDATE attempts a SET state = e.state, resolution = e.resolution, dup_accept = e.dup_accept,
+       send_event_at = e.send_event_at, provider_message_id = e.provider_message_id,
+       resolved_at = CASE WHEN e.resolution IS DISTINCT FROM a.resolution THEN waypost_now() ELSE a.resolved_at END
+FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::bool[], %s::timestamptz[], %s::text[])
+    AS e (tenant_id, id, state, resolution, dup_accept, send_event_at, provider_message_id)
+WHERE a.tenant_id = e.tenant_id AND a.id = e.id
+"""
+
+_WRITE_MESSAGES = """
+UPDATE messages m SET outcome = e.outcome, outcome_reason = e.outcome_reason, delivery = e.delivery,
+       bounced = e.bounced, complained = e.complained, undeliverable = e.undeliverable,
+       phase = CASE WHEN e.outcome IS NULL THEN m.phase ELSE 'closed' END,
+       hold_reason = CASE WHEN e.outcome IS NULL THEN m.hold_reason END,
+       outcome_at = CASE WHEN e.outcome IS DISTINCT FROM m.outcome THEN waypost_now() ELSE m.outcome_at END
+FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::bool[], %s::bool[], %s::bool[])
+    AS e (tenant_id, id, outcome, outcome_reason, delivery, bounced, complained, undeliverable)
+WHERE m.tenant_id = e.tenant_id AND m.id = e.id
+"""
+
+_MARK_APPLIED = "UPDATE provider_events SET applied_at = waypost_now() WHERE id = ANY(%s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One event that is being applied."""
+
+    id: int
+    tenant_id: UUID | None
+    message_id: UUID | None
+    attempt_id: UUID | None
+    kind: EventKind
+    provider_message_id: str | None
+    permanent: bool
+    machine: bool
+    occurred_at: datetime
+
+    def as_evidence(self) -> Evidence:
+        """The event as the ledger's rules take it."""
+        assert self.attempt_id is not None
+        return Evidence(
+            attempt_id=self.attempt_id,
+            kind=self.kind,
+            occurred_at=self.occurred_at,
+            permanent=self.permanent,
+            machine=self.machine,
+            provider_message_id=self.provider_message_id,
+        )
+
+
+def _taken(
+    identity: int, tenant: UUID | None, message: UUID | None, attempt: UUID | None, kind: str, *rest: Any
+) -> Taken:
+    return Taken(identity, tenant, message, attempt, EventKind(kind), *rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What one batch did. Zero `events`: nothing waits."""
+
+    events: int
+    outcomes: int = 0
+
+
+async def apply_events(connection: Connection, *, limit: int, signal: str) -> Applied:
+    """Fold the oldest unapplied events into attempts and messages, and do all that follows from them.
+
+    Any number of processes may run it. `signal` is what wakes an execution that waits with a fallback.
+    """
+    async with connection.cursor(binary=True) as cursor:
+        await cursor.execute(_TAKE, (limit,))
+        taken = [_taken(*row) for row in await cursor.fetchall()]
+    if not taken:
+        return Applied(0)
+    changes = await _weigh_all(connection, taken)
+    await _write(connection, changes)
+    await tell_probes(connection, [(event.attempt_id, event.occurred_at) for event in taken if _may_be_probe(event)])
+    await apply_effects(connection, changes, signal=signal)
+    await connection.execute(_MARK_APPLIED, ([event.id for event in taken],))
+    return Applied(len(taken), sum(change.became_sent for change in changes))
+
+
+_MARK_FAILED = """
+UPDATE provider_events SET apply_error = %s WHERE id = (
+    SELECT id FROM provider_events WHERE applied_at IS NULL AND apply_error IS NULL
+    ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
+"""
+
+
+async def set_aside_oldest(connection: Connection, *, error: str) -> None:
+    """Take the oldest unapplied event out of the way, saying by `error` (a type, no text) why it cannot be applied."""
+    await connection.execute(_MARK_FAILED, (error,))
+
+
+def _may_be_probe(event: Taken) -> bool:
+    return event.tenant_id is None and event.attempt_id is not None
+
+
+async def _weigh_all(connection: Connection, taken: Sequence[Taken]) -> list[Change]:
+    events: defaultdict[Key, list[Taken]] = defaultdict(list)
+    for event in taken:
+        if event.tenant_id is not None and event.message_id is not None:
+            events[event.tenant_id, event.message_id].append(event)
+    if not events:
+        return []
+    keys = ([tenant for tenant, _ in events], [message for _, message in events])
+    attempts = await _lock_attempts(connection, keys)
+    return [
+        _change(row, attempts[row[0], row[1]], events[row[0], row[1]]) for row in await _lock_messages(connection, keys)
+    ]
+
+
+async def _lock_attempts(
+    connection: Connection, keys: tuple[list[UUID], list[UUID]]
+) -> dict[Key, tuple[LedgerAttempt, ...]]:
+    found: defaultdict[Key, tuple[LedgerAttempt, ...]] = defaultdict(tuple)
+    async with connection.cursor(binary=True) as cursor:
+        await cursor.execute(_LOCK_ATTEMPTS, keys)
+        for (
+            tenant,
+            message,
+            identity,
+            number,
+            state,
+            resolution,
+            dup_accept,
+            send_event_at,
+            provider_id,
+        ) in await cursor.fetchall():
+            found[tenant, message] += (
+                LedgerAttempt(
+                    id=identity,
+                    number=number,
+                    state=AttemptState(state),
+                    resolution=Resolution(resolution) if resolution else None,
+                    dup_accept=dup_accept,
+                    send_event_at=send_event_at,
+                    provider_message_id=provider_id,
+                ),
+            )
+    return found
+
+
+async def _lock_messages(connection: Connection, keys: tuple[list[UUID], list[UUID]]) -> list[tuple[Any, ...]]:
+    async with connection.cursor(binary=True) as cursor:
+        await cursor.execute(_LOCK_MESSAGES, keys)
+        return await cursor.fetchall()
+
+
+def _change(row: tuple[Any, ...], attempts: tuple[LedgerAttempt, ...], events: Sequence[Taken]) -> Change:
+    tenant, message, channel, address, phase, source, source_id, fallback_after, outcome, reason, *status = row
+    before = LedgerMessage(
+        outcome=Outcome(outcome) if outcome else None,
+        outcome_reason=reason,
+        status=DeliveryStatus(Delivery(status[0]), *status[1:]),
+        attempts=attempts,
+    )
+    fallback: timedelta | None = fallback_after
+    return Change(
+        tenant_id=tenant,
+        message_id=message,
+        channel=Channel(channel),
+        address=address,
+        phase=Phase(phase),
+        source=source,
+        source_id=source_id,
+        has_fallback=fallback is not None,
+        before=before,
+        after=weigh(before, [event.as_evidence() for event in events]),
+        happened=tuple((event.kind, event.permanent, event.occurred_at) for event in events),
+    )
+
+
+async def _write(connection: Connection, changes: Sequence[Change]) -> None:
+    attempts = [
+        (change.tenant_id, after)
+        for change in changes
+        for before, after in zip(change.before.attempts, change.after.attempts, strict=True)
+        if before != after
+    ]
+    if attempts:
+        await connection.execute(_WRITE_ATTEMPTS, _attempt_columns(attempts))
+    messages = [change for change in changes if change.message_changed]
+    if messages:
+        await connection.execute(_WRITE_MESSAGES, _message_columns(messages))
+
+
+def _attempt_columns(attempts: Sequence[tuple[UUID, LedgerAttempt]]) -> tuple[list[Any], ...]:
+    return (
+        [tenant for tenant, _ in attempts],
+        [attempt.id for _, attempt in attempts],
+        [attempt.state.value for _, attempt in attempts],
+        [attempt.resolution.value if attempt.resolution else None for _, attempt in attempts],
+        [attempt.dup_accept for _, attempt in attempts],
+        [attempt.send_event_at for _, attempt in attempts],
+        [attempt.provider_message_id for _, attempt in attempts],
+    )
+
+
+def _message_columns(changes: Sequence[Change]) -> tuple[list[Any], ...]:
+    after = [change.after for change in changes]
+    return (
+        [change.tenant_id for change in changes],
+        [change.message_id for change in changes],
+        [message.outcome.value if message.outcome else None for message in after],
+        [message.outcome_reason for message in after],
+        [message.status.delivery.value for message in after],
+        [message.status.bounced for message in after],
+        [message.status.complained for message in after],
+        [message.status.undeliverable for message in after],
+    )
