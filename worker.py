@@ -1,0 +1,187 @@
+"""A worker process of one lane: `python worker.py --lanes fast`. Run as many as you need of each.
+
+The composition root: settings → adapters → a Worker a tenant, and the relay loops, which are safe in any number.
+SIGTERM drains: polling stops, calls under way are finished and recorded.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import uvloop
+from temporalio.client import Client
+
+from activities.budgets import Budgets
+from activities.composing import Composer
+from activities.doors import Doors
+from activities.sending import SendActivities
+from waypost.logs import configure_logs
+from waypost.messaging.provider import ProviderAccount, Sender
+from waypost.messaging.values import Lane
+from waypost.providers.accounts import open_sender
+from waypost.providers.deadlines import Deadlines
+from waypost.relay.dispatch import Dispatcher
+from waypost.relay.placement import Placement
+from waypost.serving import StatusServer
+from waypost.settings import DatabaseSettings, SecretSettings, TemporalSettings, WorkerSettings
+from waypost.store.accounts import load_account
+from waypost.store.database import Database, DatabaseAway, Role
+from waypost.store.notifications import READY_CHANNEL, TENANTS_CHANNEL, listen
+from waypost.store.sealing import Sealer
+from waypost.temporal.client import connect
+from waypost.temporal.workers import QueueWorkers
+from workflows.message import MessageWorkflow
+
+logger = logging.getLogger("waypost.worker")
+
+_RETRY_S = 0.5
+
+
+class WorkerProcess:
+    """Everything that one process of a lane runs."""
+
+    def __init__(self, lane: Lane, settings: WorkerSettings) -> None:
+        self._lane = lane
+        self._settings = settings
+        database = DatabaseSettings()
+        self._app = Database(database, Role.APP)
+        self._relay = Database(database, Role.RELAY)
+        self._client: Client | None = None
+        self._workers: QueueWorkers | None = None
+        self._placement = Placement(self._relay, lane, self._set_queues)
+        self._dispatcher = Dispatcher(self._relay, lambda: self._client, lane)
+        self._budgets = Budgets(self._relay, lane)
+        self._sealer = Sealer(SecretSettings().secret_key)
+        self._doors = Doors(self._load_account, self._open_sender, width=settings.worker_concurrency)
+        self._status = StatusServer(self._missing, host=settings.worker_metrics_host, port=settings.worker_metrics_port)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then drain."""
+        await self._app.open()
+        await self._relay.open()
+        self._status.start()
+        await self._check_roles()
+        await self._connect()
+        loops = [asyncio.create_task(loop) for loop in self._loops()]
+        stopping = asyncio.create_task(stop.wait())
+        ended, _ = await asyncio.wait([stopping, *loops], return_when=asyncio.FIRST_COMPLETED)
+        await self._drain(loops)
+        stopping.cancel()
+        for task in ended - {stopping}:
+            task.result()  # a loop never ends by itself: show why it did
+
+    def _loops(self) -> Sequence[asyncio.Future[None]]:
+        return [
+            asyncio.ensure_future(self._placement.run()),
+            asyncio.ensure_future(self._dispatch()),
+            asyncio.ensure_future(listen(self._relay, [READY_CHANNEL, TENANTS_CHANNEL], self._told)),
+        ]
+
+    async def _dispatch(self) -> None:
+        while True:
+            try:
+                if await self._dispatcher.run_once() == 0:
+                    await self._dispatcher.wait()
+            except DatabaseAway as error:
+                logger.warning("dispatch paused", extra={"error": type(error).__name__})
+                await asyncio.sleep(_RETRY_S)
+
+    def _told(self, channel: str) -> None:
+        if channel == READY_CHANNEL:
+            self._dispatcher.tell()
+        else:
+            self._placement.tell()
+
+    async def _check_roles(self) -> None:
+        while True:
+            try:
+                await self._app.check_role()
+                await self._relay.check_role()
+                return
+            except DatabaseAway as error:
+                logger.warning("waiting for PostgreSQL", extra={"error": type(error).__name__})
+                await asyncio.sleep(_RETRY_S)
+
+    async def _connect(self) -> None:
+        """Workers cannot start from a client that has never connected, so wait for Temporal here."""
+        while self._client is None:
+            try:
+                self._client = await connect(TemporalSettings())
+            except RuntimeError as error:
+                logger.warning("waiting for Temporal", extra={"error": type(error).__name__})
+                await asyncio.sleep(_RETRY_S)
+        sending = SendActivities(
+            app=self._app,
+            relay=self._relay,
+            composer=Composer(self._app),
+            doors=self._doors,
+            budgets=self._budgets,
+            process=f"{socket.gethostname()}/{os.getpid()}",
+        )
+        self._workers = QueueWorkers(
+            self._client,
+            workflows=[MessageWorkflow],
+            activities=[sending.send],
+            graceful=timedelta(seconds=self._settings.call_timeout_s + 5),
+            width=self._settings.worker_concurrency,
+        )
+
+    async def _set_queues(self, queues: frozenset[str]) -> None:
+        assert self._workers is not None
+        await self._workers.set_queues(queues)
+
+    async def _load_account(self, account: UUID) -> ProviderAccount:
+        return await load_account(self._relay, account, sealer=self._sealer)
+
+    def _open_sender(self, account: ProviderAccount) -> Sender:
+        return open_sender(account, Deadlines(total=self._settings.call_timeout_s))
+
+    def _missing(self) -> str | None:
+        if self._client is None:
+            return "waiting for PostgreSQL or Temporal"
+        return None if self._workers is not None else "starting"
+
+    async def _drain(self, loops: Sequence[asyncio.Task[None]]) -> None:
+        for loop in loops:
+            loop.cancel()
+        await asyncio.wait(loops)
+        if self._workers is not None:
+            await self._workers.close()
+        await self._placement.leave()
+        await self._close_budgets()
+        self._doors.close()
+        await self._status.close()
+        await self._app.close()
+        await self._relay.close()
+
+    async def _close_budgets(self) -> None:
+        try:
+            await self._budgets.close()
+        except DatabaseAway as error:
+            logger.warning("budget not given back", extra={"error": type(error).__name__})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and run until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lanes", choices=[lane.value for lane in Lane], required=True, help="the lane to serve")
+    lane = Lane(parser.parse_args(arguments).lanes)
+    configure_logs(f"worker-{lane}")
+    uvloop.run(_run(lane))
+
+
+async def _run(lane: Lane) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await WorkerProcess(lane, WorkerSettings()).run(stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -100,23 +100,40 @@ UPDATE attempts SET recorded_at = waypost_now(),
 WHERE tenant_id = %(tenant)s AND id = %(attempt)s AND recorded_at IS NULL
 """
 
+# The fallback's clock starts. So many a tenant wait in their primary's execution; beyond that the row alone waits, for
+# executions are bounded, and is dispatched on its own when it is due.
 _START_FALLBACK = """
-UPDATE messages f SET due_at = waypost_now()
-       + CASE WHEN p.outcome = 'failed' THEN interval '0' ELSE p.fallback_after END
+UPDATE messages f SET
+    due_at = waypost_now() + CASE WHEN p.outcome = 'failed' THEN interval '0' ELSE p.fallback_after END,
+    phase = CASE WHEN (SELECT count(*) FROM (SELECT FROM messages w WHERE w.tenant_id = %(tenant)s
+                       AND w.phase = 'waiting' AND w.due_at IS NOT NULL LIMIT 1000) waiting) < 1000
+                 THEN 'waiting' ELSE 'ready' END
 FROM messages p
 WHERE p.tenant_id = %(tenant)s AND p.id = %(message)s AND f.tenant_id = p.tenant_id AND f.primary_id = p.id
   AND f.phase = 'waiting' AND f.due_at IS NULL
-RETURNING f.due_at
 """
 
 
-async def record(
-    connection: Connection, *, tenant: UUID, message: UUID, attempt: UUID, ending: Ending
-) -> datetime | None:
-    """Write down how an attempt ended, unless evidence has done so; the fallback's due time, where one started."""
+async def start_fallback(connection: Connection, *, tenant: UUID, message: UUID) -> None:
+    """The primary is out of our hands: date its fallback, unless that has been done."""
+    await connection.execute(_START_FALLBACK, {"tenant": tenant, "message": message})
+
+
+_FALLBACK = """
+SELECT id, due_at FROM messages WHERE tenant_id = %s AND primary_id = %s AND phase = 'waiting' AND due_at IS NOT NULL
+"""
+
+
+async def waiting_fallback(connection: Connection, *, tenant: UUID, message: UUID) -> tuple[UUID, datetime] | None:
+    """The fallback that an execution should wait for: its id and due time."""
+    row = await (await connection.execute(_FALLBACK, (tenant, message))).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+async def record(connection: Connection, *, tenant: UUID, attempt: UUID, ending: Ending) -> bool:
+    """Write down how an attempt ended; False when evidence has done so before."""
     values = {
         "tenant": tenant,
-        "message": message,
         "attempt": attempt,
         "state": ending.state,
         "code": ending.code,
@@ -126,21 +143,24 @@ async def record(
         "reason": ending.reason,
         "retry_after": ending.retry_after or timedelta(),
     }
-    recorded = await connection.execute(_RECORD, values)
-    fallback = await connection.execute(_START_FALLBACK, values) if ending.starts_fallback else None
-    row = await recorded.fetchone()
-    if row is not None and not row[0]:
+    row = await (await connection.execute(_RECORD, values)).fetchone()
+    recorded = row is not None and bool(row[0])
+    if not recorded:
         await connection.execute(_RECORD_LATE, values)
-    due = await fallback.fetchone() if fallback else None
-    return due[0] if due else None
+    return recorded
 
 
 # One written exception to "no blind retry": a login code is worthless late, so its first try is given up after about
 # 20 seconds. It still matches evidence; a second acceptance is counted as an allowed duplicate.
 _ABANDON = """
-UPDATE attempts SET state = 'abandoned', resolution = 'login_code_retry', resolved_at = waypost_now()
-WHERE tenant_id = %s AND id = %s AND state IN ('in_flight', 'unknown')
-RETURNING id
+WITH given_up AS (
+    UPDATE attempts SET state = 'abandoned', resolution = 'login_code_retry', resolved_at = waypost_now()
+    WHERE tenant_id = %s AND id = %s AND state IN ('in_flight', 'unknown')
+    RETURNING tenant_id, message_id
+)
+UPDATE messages m SET phase = 'dispatched' FROM given_up g
+WHERE m.tenant_id = g.tenant_id AND m.id = g.message_id AND m.outcome IS NULL
+RETURNING m.id
 """
 
 

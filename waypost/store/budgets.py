@@ -54,7 +54,7 @@ FROM granting
 
 
 async def lease(connection: Connection, *, account: UUID, lane: Lane, wanted: int) -> Lease:
-    """Take `wanted` sends, or a tenth of a second's if that is more, as far as there are; LookupError: no such account."""
+    """Take `wanted` sends, or a tenth of a second's if that is more, as far as they last; LookupError without a row."""
     async with connection.cursor(row_factory=class_row(Lease)) as cursor:
         await cursor.execute(_LEASE, {"account": account, "lane": lane, "wanted": wanted})
         found = await cursor.fetchone()

@@ -61,6 +61,7 @@ class LoadedMessage:
     contact_email: str | None
     contact_phone: str | None
     contact_locale: str | None
+    contact_time_zone: str | None
     contact_attributes: dict[str, Any] | None
     consent: bool | None
     suppression: str | None
@@ -84,7 +85,8 @@ SELECT waypost_now() AS now, m.tenant_id, m.id, m.phase, m.outcome, m.part, m.la
        s.address AS from_address, s.name AS from_name, s.reply_to AS sender_reply_to,
        s.configuration_set, s.messaging_service,
        c.external_id AS contact_external_id, c.email AS contact_email, c.phone AS contact_phone,
-       c.locale AS contact_locale, c.attributes AS contact_attributes, (c.consent ->> m.channel)::boolean AS consent,
+       c.locale AS contact_locale, c.time_zone AS contact_time_zone, c.attributes AS contact_attributes,
+       (c.consent ->> m.channel)::boolean AS consent,
        x.reason AS suppression,
        p.outcome AS primary_outcome, p.delivery AS primary_delivery, p.bounced AS primary_bounced,
        p.undeliverable AS primary_undeliverable,
@@ -168,6 +170,7 @@ async def refuse(connection: Connection, *, tenant: UUID, message: UUID, outcome
     await connection.execute(_REFUSE, {"tenant": tenant, "message": message, "outcome": outcome, "reason": reason})
 
 
+# An attempt is out there and nobody knows how it ended: evidence, a void or the horizon decides.
 _HOLD = """
 UPDATE messages SET phase = 'held', hold_reason = 'attempt_unknown', dispatched_at = NULL
 WHERE tenant_id = %s AND id = %s AND outcome IS NULL AND phase IN ('ready', 'dispatched', 'waiting')

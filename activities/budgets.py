@@ -1,7 +1,7 @@
 """A process's share of the accounts' send budgets: leased in slices, handed to tenants fairly by weight.
 
-One statement leases a tenth of a second's sends, so that the database is asked ten times a second, not once a message. Waiters are served in order of virtual time: a tenant that waits gets its weight's share, however long the
-queue of another.
+One statement leases a tenth of a second's sends: the database is asked ten times a second, not once a message. Waiters
+are served in order of virtual time: a tenant that waits gets its weight's share, however long the queue of another.
 """
 
 import asyncio

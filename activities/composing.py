@@ -1,0 +1,106 @@
+"""From a loaded message to what a provider is handed: template or inline content, rendered for its contact."""
+
+import hashlib
+from collections import OrderedDict
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from pydantic import TypeAdapter
+
+from waypost.messaging.content import Content, TemplateContent, one_locale
+from waypost.messaging.payload import MessagePayload
+from waypost.messaging.provider import Attachment, RenderedMessage
+from waypost.messaging.rendering import RenderedContent, render, template_context
+from waypost.messaging.templating import CompiledTemplate, TemplateCache, compile_template
+from waypost.messaging.values import Channel
+from waypost.store.database import Database
+from waypost.store.send import LoadedMessage, template_content
+
+_TEMPLATES_KEPT = 500
+_TEMPLATE: TypeAdapter[TemplateContent] = TypeAdapter(TemplateContent)
+_INLINE: TypeAdapter[Content] = TypeAdapter(Content)
+
+
+class Composer:
+    """Renders messages; keeps the compiled versions of the templates used last."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._inline = TemplateCache()
+        self._compiled: OrderedDict[tuple[UUID, int], CompiledTemplate] = OrderedDict()
+
+    async def compose(self, message: LoadedMessage, attempt: UUID) -> RenderedMessage:
+        """The message as attempt `attempt` would hand it over. Raises ContentError when it cannot be rendered."""
+        payload = MessagePayload.model_validate(message.payload or {})
+        template = await self._template(message, payload)
+        content = render(template, payload.locale or message.contact_locale, _context(message, payload))
+        return _rendered(message, payload, content, attempt)
+
+    async def _template(self, message: LoadedMessage, payload: MessagePayload) -> CompiledTemplate:
+        if message.template_id is None or message.template_version is None:
+            return self._inline.get(one_locale(_INLINE.validate_python(payload.content)))
+        key = (message.template_id, message.template_version)
+        if key not in self._compiled:
+            self._keep(key, await self._load(message.tenant_id, *key))
+        self._compiled.move_to_end(key)
+        return self._compiled[key]
+
+    async def _load(self, tenant: UUID, template: UUID, version: int) -> CompiledTemplate:
+        async with self._database.transaction(tenant) as connection:
+            content = await template_content(connection, tenant=tenant, template=template, version=version)
+        return compile_template(_TEMPLATE.validate_python(content))
+
+    def _keep(self, key: tuple[UUID, int], compiled: CompiledTemplate) -> None:
+        self._compiled[key] = compiled
+        if len(self._compiled) > _TEMPLATES_KEPT:
+            self._compiled.popitem(last=False)
+
+
+def content_hash(message: RenderedMessage) -> bytes:
+    """SHA-256 over address and content: the same for a second try of the same message."""
+    parts = (message.to, message.subject, message.html or "", message.text)
+    return hashlib.sha256("\x00".join(parts).encode()).digest()
+
+
+def _context(message: LoadedMessage, payload: MessagePayload) -> dict[str, Any]:
+    now = message.now.astimezone(ZoneInfo(message.contact_time_zone)) if message.contact_time_zone else message.now
+    return template_context(
+        contact={
+            "external_id": message.contact_external_id,
+            "email": message.contact_email,
+            "phone": message.contact_phone,
+            "locale": message.contact_locale,
+            "time_zone": message.contact_time_zone,
+            "attributes": message.contact_attributes or {},
+        },
+        data=payload.data,
+        tenant={"name": message.tenant_name},
+        message={"id": str(message.id), "channel": message.channel},
+        now=now,
+    )
+
+
+def _rendered(
+    message: LoadedMessage, payload: MessagePayload, content: RenderedContent, attempt: UUID
+) -> RenderedMessage:
+    reply_to = payload.reply_to or ((message.sender_reply_to,) if message.sender_reply_to else ())
+    return RenderedMessage(
+        attempt_id=attempt,
+        channel=Channel(message.channel),
+        to=message.address,
+        from_address=message.from_address,
+        from_name=message.from_name,
+        reply_to=reply_to,
+        subject=content.subject,
+        html=content.html,
+        text=content.text,
+        headers=payload.headers,
+        attachments=tuple(
+            Attachment(filename=file.filename, media_type=file.media_type, content=file.data)
+            for file in payload.attachments
+        ),
+        configuration_set=message.configuration_set,
+        messaging_service=message.messaging_service,
+        valid_for=message.expires_at - message.now,
+    )

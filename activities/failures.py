@@ -1,0 +1,95 @@
+"""What a provider's reply means for the attempt, its message and its account. Decided here and nowhere else."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import assert_never
+
+from waypost.messaging.provider import ProviderReply, ReplyKind
+from waypost.messaging.values import AttemptState, MessageClass, Outcome, Phase
+from waypost.store.attempts import Ending
+
+THROTTLE_WAIT = timedelta(seconds=2)
+UNREACHED_WAIT = timedelta(seconds=5)
+PAUSE_RETRY = timedelta(seconds=20)
+QUOTA_RETRY = timedelta(minutes=5)
+
+FENCE_PASSED = Ending(
+    state=AttemptState.VOID, phase=Phase.READY, code="fence_passed", reason="fence_passed", retry_after=timedelta()
+)
+"""Too long between claim and call: proof that nothing was sent, so it is tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consequence:
+    """The ending to record, and what the account does about it."""
+
+    ending: Ending
+    slow_down: bool = False
+    pause: timedelta | None = None
+    """Pause the account and try it again after this long."""
+    suppress: bool = False
+
+
+def consequence(reply: ProviderReply, *, message_class: MessageClass, number: int, at_most_once: bool) -> Consequence:
+    """Map a reply. `number` counts the message's attempts from 1; `at_most_once` gives up an unknown one at once."""
+    match reply.kind:
+        case ReplyKind.ACCEPTED:
+            return Consequence(ending=_accepted(reply))
+        case ReplyKind.THROTTLED:
+            return Consequence(ending=_void(reply, reply.retry_after or THROTTLE_WAIT, "throttled"), slow_down=True)
+        case ReplyKind.NOT_REACHED:
+            return Consequence(ending=_void(reply, reply.retry_after or UNREACHED_WAIT, "provider_not_reached"))
+        case ReplyKind.ACCOUNT_BLOCKED:
+            wait = QUOTA_RETRY if "quota" in (reply.code or "") else PAUSE_RETRY
+            return Consequence(ending=_void(reply, timedelta(), "account_paused"), pause=reply.retry_after or wait)
+        case ReplyKind.REJECTED:
+            return Consequence(ending=_rejected(reply), suppress=reply.suppresses)
+        case ReplyKind.UNKNOWN:
+            return Consequence(ending=_unknown(reply, message_class, number, at_most_once))
+    assert_never(reply.kind)
+
+
+def _accepted(reply: ProviderReply) -> Ending:
+    return Ending(
+        state=AttemptState.ACCEPTED,
+        phase=Phase.CLOSED,
+        provider_message_id=reply.provider_message_id,
+        outcome=Outcome.SENT,
+        reason="accepted",
+        starts_fallback=True,
+    )
+
+
+def _void(reply: ProviderReply, wait: timedelta, reason: str) -> Ending:
+    return Ending(state=AttemptState.VOID, phase=Phase.READY, code=reply.code, reason=reason, retry_after=wait)
+
+
+def _rejected(reply: ProviderReply) -> Ending:
+    return Ending(
+        state=AttemptState.REJECTED,
+        phase=Phase.CLOSED,
+        code=reply.code,
+        outcome=Outcome.FAILED,
+        reason=reply.code or "rejected",
+        starts_fallback=True,
+    )
+
+
+def _unknown(reply: ProviderReply, message_class: MessageClass, number: int, at_most_once: bool) -> Ending:
+    if at_most_once:
+        return Ending(
+            state=AttemptState.ASSUMED_SENT,
+            phase=Phase.CLOSED,
+            code=reply.code,
+            outcome=Outcome.MAYBE_SENT,
+            reason="at_most_once",
+            starts_fallback=True,
+        )
+    waits_here = message_class is MessageClass.LOGIN_CODE and number == 1
+    return Ending(
+        state=AttemptState.UNKNOWN,
+        phase=Phase.DISPATCHED if waits_here else Phase.HELD,
+        code=reply.code,
+        reason="attempt_unknown",
+        starts_fallback=True,
+    )

@@ -1,0 +1,249 @@
+"""The send activity: load → gate → render → budget → claim (commit) → one provider call → record (commit).
+
+No transaction is open across the provider call. Everything that decides is read from rows, so running it again, in
+this process or another, is always safe: the claim lets at most one attempt out.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prometheus_client import Counter, Histogram
+from temporalio import activity
+
+from activities.budgets import BudgetExhaustedError, Budgets
+from activities.composing import Composer, content_hash
+from activities.contracts.sending import SEND_ACTIVITY, Sending, SendInput, SendResult, Step
+from activities.doors import Door, DoorBusyError, Doors
+from activities.facts import gate_facts, stopped
+from activities.failures import FENCE_PASSED, QUOTA_RETRY, Consequence, consequence
+from waypost.messaging.content_errors import ContentError
+from waypost.messaging.gate import Defer, Refuse, verdict
+from waypost.messaging.ids import attempt_id
+from waypost.messaging.provider import RenderedMessage
+from waypost.messaging.values import MessageClass, Outcome, Part, Phase
+from waypost.store.attempts import abandon, claim, record, start_fallback, waiting_fallback
+from waypost.store.budgets import pause_account, slow_down
+from waypost.store.database import Database
+from waypost.store.event_effects import suppress
+from waypost.store.send import LoadedMessage, hold, load, put_back, refuse
+
+LOGIN_CODE_PATIENCE = timedelta(seconds=20)
+"""After this long without an answer a login code is tried once more."""
+
+_PATIENCE = timedelta(seconds=8)
+_NAP = timedelta(milliseconds=500)
+"""A row that is due this soon is waited for here; a later one waits as a row."""
+
+_CALLS = Histogram("waypost_provider_call_seconds", "One provider call", ["lane", "reply"])
+_OUTCOMES = Counter("waypost_outcomes_total", "Outcomes set by the send path", ["lane", "outcome"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    tenant: UUID
+    message: UUID
+
+
+class SendActivities(Sending):
+    """Implements the contract with PostgreSQL and the provider adapters."""
+
+    def __init__(
+        self, *, app: Database, relay: Database, composer: Composer, doors: Doors, budgets: Budgets, process: str
+    ) -> None:
+        self._app = app
+        self._relay = relay
+        self._composer = composer
+        self._doors = doors
+        self._budgets = budgets
+        self._process = process
+
+    @activity.defn(name=SEND_ACTIVITY)
+    async def send(self, task: SendInput) -> SendResult:
+        """Take one message as far as it goes now."""
+        asked = _Asked(UUID(task.tenant_id), UUID(task.message_id))
+        message = await self._load(asked)
+        if message is None:
+            return SendResult(Step.DONE, "gone")
+        if message.outcome is not None:
+            return await self._settled(message, message.outcome)
+        if message.open_attempt_id is not None:
+            return await self._with_open_attempt(message)
+        return await self._decide(message)
+
+    async def _load(self, asked: _Asked) -> LoadedMessage | None:
+        async with self._app.transaction(asked.tenant) as connection:
+            return await load(connection, tenant=asked.tenant, message=asked.message)
+
+    async def _decide(self, message: LoadedMessage) -> SendResult:
+        now = verdict(gate_facts(message))
+        if isinstance(now, Defer) and now.reason == "not_due" and now.until - message.now <= _NAP:
+            await asyncio.sleep((now.until - message.now).total_seconds())
+            return await self._attempt(message)
+        if isinstance(now, Defer):
+            return await self._defer(message, now)
+        if isinstance(now, Refuse):
+            return await self._refuse(message, now.outcome, now.reason)
+        return await self._attempt(message)
+
+    async def _defer(self, message: LoadedMessage, defer: Defer) -> SendResult:
+        if message.phase == Phase.WAITING and defer.reason == "not_due":
+            return SendResult(Step.AGAIN, "fallback waits", at=defer.until)
+        return await self._put_back(message, defer.until, defer.reason)
+
+    async def _put_back(self, message: LoadedMessage, until: datetime, reason: str) -> SendResult:
+        async with self._app.transaction(message.tenant_id) as connection:
+            await put_back(connection, tenant=message.tenant_id, message=message.id, until=until, reason=reason)
+        return SendResult(Step.PUT_BACK, f"put back: {reason}", at=until)
+
+    async def _refuse(self, message: LoadedMessage, outcome: Outcome, reason: str) -> SendResult:
+        async with self._app.transaction(message.tenant_id) as connection:
+            await refuse(connection, tenant=message.tenant_id, message=message.id, outcome=outcome, reason=reason)
+        _OUTCOMES.labels(message.lane, outcome).inc()
+        return await self._settled(message, outcome)
+
+    async def _with_open_attempt(self, message: LoadedMessage) -> SendResult:
+        """An earlier run of this activity claimed and never told how it ended."""
+        assert message.open_attempt_id is not None
+        assert message.open_attempt_claimed_at is not None
+        retry_at = message.open_attempt_claimed_at + LOGIN_CODE_PATIENCE
+        if message.class_ == MessageClass.LOGIN_CODE and message.attempts == 1:
+            if message.now < retry_at:
+                return SendResult(Step.AGAIN, "attempt unknown", at=retry_at)
+            return await self._try_login_code_again(message, message.open_attempt_id)
+        async with self._app.transaction(message.tenant_id) as connection:
+            await hold(connection, tenant=message.tenant_id, message=message.id)
+            await start_fallback(connection, tenant=message.tenant_id, message=message.id)
+        return await self._out_of_our_hands(message, "held: attempt unknown")
+
+    async def _try_login_code_again(self, message: LoadedMessage, attempt: UUID) -> SendResult:
+        async with self._app.transaction(message.tenant_id) as connection:
+            given_up = await abandon(connection, tenant=message.tenant_id, attempt=attempt)
+        if not given_up:
+            return SendResult(Step.AGAIN, "attempt resolved", at=message.now)
+        return await self._decide(message)
+
+    async def _attempt(self, message: LoadedMessage) -> SendResult:
+        number = message.attempts + 1
+        try:
+            rendered = await self._composer.compose(message, attempt_id(message=message.id, number=number))
+        except ContentError:
+            return await self._refuse(message, Outcome.FAILED, "rendering_failed")
+        door = await self._doors.to(message.account_id)
+        try:
+            async with door.slot(_PATIENCE.total_seconds()):
+                await self._budgets.take(
+                    message.account_id, tenant=message.tenant_id, weight=message.tenant_weight, patience=_PATIENCE
+                )
+                return await finish(self._claim_call_record(message, rendered, door, number))
+        except DoorBusyError:
+            return await self._put_back(message, message.now + timedelta(seconds=10), "account_busy")
+        except BudgetExhaustedError as exhausted:
+            return await self._over_budget(message, quota=exhausted.quota)
+
+    async def _over_budget(self, message: LoadedMessage, *, quota: bool) -> SendResult:
+        if not quota:
+            return await self._put_back(message, message.now + timedelta(seconds=10), "send_rate")
+        await self._pause(message.account_id, "daily_quota", QUOTA_RETRY)
+        return await self._put_back(message, message.now + timedelta(minutes=1), "account_paused")
+
+    async def _claim_call_record(
+        self, message: LoadedMessage, rendered: RenderedMessage, door: Door, number: int
+    ) -> SendResult:
+        claimed_at = time.monotonic()
+        async with self._app.transaction(message.tenant_id) as connection:
+            attempt = await claim(
+                connection,
+                tenant=message.tenant_id,
+                message=message.id,
+                number=number,
+                content_hash=content_hash(rendered),
+                process=self._process,
+            )
+        if attempt is None:
+            return await self._claim_refused(message)
+        reply = await door.call(rendered, claimed_at=claimed_at)
+        _CALLS.labels(message.lane, reply.kind if reply else "fence_passed").observe(time.monotonic() - claimed_at)
+        what = (
+            Consequence(ending=FENCE_PASSED)
+            if reply is None
+            else consequence(
+                reply,
+                message_class=MessageClass(message.class_),
+                number=number,
+                at_most_once=message.unknown_policy == "at_most_once",
+            )
+        )
+        return await self._record(message, attempt, what)
+
+    async def _claim_refused(self, message: LoadedMessage) -> SendResult:
+        """Something changed between gate and claim: look once more, which gives the reason."""
+        again = await self._load(_Asked(message.tenant_id, message.id))
+        if again is None or again.outcome is not None or again.open_attempt_id is not None:
+            return SendResult(Step.DONE, "taken by another execution")
+        now = verdict(gate_facts(again))
+        if isinstance(now, Refuse):
+            return await self._refuse(again, now.outcome, now.reason)
+        until, reason = (now.until, now.reason) if isinstance(now, Defer) else (again.now, "changed_while_sending")
+        return await self._put_back(again, until, reason)
+
+    async def _record(self, message: LoadedMessage, attempt: UUID, what: Consequence) -> SendResult:
+        ending = what.ending
+        async with self._app.transaction(message.tenant_id) as connection:
+            await record(connection, tenant=message.tenant_id, attempt=attempt, ending=ending)
+            if what.suppress:
+                await suppress(connection, [stopped(message)])
+            if ending.starts_fallback and message.fallback_id is not None:
+                await start_fallback(connection, tenant=message.tenant_id, message=message.id)
+        await self._tell_account(message.account_id, what)
+        return await self._after(message, what)
+
+    async def _after(self, message: LoadedMessage, what: Consequence) -> SendResult:
+        ending = what.ending
+        if ending.outcome is not None:
+            _OUTCOMES.labels(message.lane, ending.outcome).inc()
+            return await self._settled(message, ending.outcome)
+        if ending.phase is Phase.READY:
+            return SendResult(Step.PUT_BACK, f"put back: {ending.reason}")
+        if ending.phase is Phase.DISPATCHED:
+            return SendResult(Step.AGAIN, "attempt unknown", at=message.now + LOGIN_CODE_PATIENCE)
+        return await self._out_of_our_hands(message, "held: attempt unknown")
+
+    async def _settled(self, message: LoadedMessage, outcome: str) -> SendResult:
+        return await self._out_of_our_hands(message, outcome)
+
+    async def _out_of_our_hands(self, message: LoadedMessage, state: str) -> SendResult:
+        """Nothing more to do for this message; a fallback that waits keeps the execution."""
+        outcome = Outcome(state) if state in set(Outcome) else None
+        if message.part != Part.PRIMARY or message.fallback_id is None:
+            return SendResult(Step.DONE, state, outcome=outcome)
+        async with self._app.transaction(message.tenant_id) as connection:
+            fallback = await waiting_fallback(connection, tenant=message.tenant_id, message=message.id)
+        if fallback is None:
+            return SendResult(Step.DONE, state, outcome=outcome)
+        return SendResult(Step.FALLBACK, state, outcome=outcome, fallback_id=str(fallback[0]), at=fallback[1])
+
+    async def _tell_account(self, account: UUID, what: Consequence) -> None:
+        if what.slow_down:
+            async with self._relay.transaction() as connection:
+                await slow_down(connection, account=account)
+        if what.pause is not None:
+            await self._pause(account, what.ending.code or "blocked", what.pause)
+
+    async def _pause(self, account: UUID, reason: str, retry: timedelta) -> None:
+        async with self._relay.transaction() as connection:
+            await pause_account(connection, account=account, reason=reason, retry=retry)
+
+
+async def finish(work: Coroutine[Any, Any, SendResult]) -> SendResult:
+    """Claim, call and record run to their end, whoever cancels the activity meanwhile: a deploy makes no unknowns."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

@@ -1,0 +1,58 @@
+"""/healthz, /readyz and /metrics of a process that is not an HTTP service itself."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+class StatusServer:
+    """A small ASGI server beside the process's own work. `ready` tells what is missing, in words; nothing if ready."""
+
+    def __init__(self, ready: Callable[[], str | None], *, host: str, port: int) -> None:
+        self._ready = ready
+        config = uvicorn.Config(self._app, host=host, port=port, log_level="warning", access_log=False, lifespan="off")
+        self._server = _QuietServer(config)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Serve in the background."""
+        self._task = asyncio.create_task(self._server.serve(), name="status server")
+
+    async def close(self) -> None:
+        """Stop serving."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _app(self, scope: MutableMapping[str, Any], receive: object, send: Send) -> None:  # noqa: ARG002 - ASGI
+        status, content_type, body = self._answer(scope["path"])
+        await send(
+            {"type": "http.response.start", "status": status, "headers": [(b"content-type", content_type.encode())]}
+        )
+        await send({"type": "http.response.body", "body": body})
+
+    def _answer(self, path: str) -> tuple[int, str, bytes]:
+        if path == "/healthz":
+            return 200, _TEXT, b"ok\n"
+        if path == "/readyz":
+            missing = self._ready()
+            return (503, _TEXT, f"{missing}\n".encode()) if missing else (200, _TEXT, b"ready\n")
+        if path == "/metrics":
+            return 200, CONTENT_TYPE_LATEST, generate_latest()
+        return 404, _TEXT, b"not found\n"
+
+
+class _QuietServer(uvicorn.Server):
+    """Signals belong to the process, not to its status page."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:
+        """Leave them alone."""
+        return nullcontext()
