@@ -140,7 +140,8 @@ class Accounts:
         account = self._accounts.get((provider, key))
         if account is None:
             account = self._accounts[provider, key] = Account(provider, key, seen_region=region)
-            self._by_queue[account.resource_name] = account
+            if provider == "ses":
+                self._by_queue[account.resource_name] = account
         elif account.seen_region is None:
             account.seen_region = region
         return account
@@ -152,6 +153,12 @@ class Accounts:
         account = self.get(provider, key)
         account.configure(changes)
         return account
+
+    def for_queue(self, name: str) -> Account | None:
+        """The account whose own queue this is, made on first sight; None for other queues."""
+        if not name.startswith(QUEUE_PREFIX):
+            return None
+        return self._by_queue.get(name) or self.get("ses", name.removeprefix(QUEUE_PREFIX))
 
     def for_token(self, token: str) -> Account | None:
         """The account whose webhook subscription waits for this token."""

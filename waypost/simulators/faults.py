@@ -71,6 +71,9 @@ class FaultSpec(BaseModel):
     """Duplicate: give copies their own SNS MessageId, as a provider that publishes twice does."""
     lose: bool = False
     status: str = "TRANSIENT_FAILURE"
+    """Bulk entry: the status it gets."""
+    code: str | None = None
+    """Answer with this error code of the provider instead of the usual one."""
 
     @model_validator(mode="after")
     def _selectors_fit(self) -> Self:

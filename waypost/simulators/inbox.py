@@ -7,10 +7,21 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 MAX_EVENTS_SHOWN = 50
-STATUS_RANK = {
-    "queued": 0, "Send": 1, "sent": 1, "DeliveryDelay": 2, "Delivery": 3, "delivered": 3, "read": 4, "Open": 4,
-    "Click": 5, "Bounce": 6, "undelivered": 6, "failed": 6, "Complaint": 7, "Reject": 7, "Rendering Failure": 7,
-}  # fmt: skip
+STATUS_WORDS = {
+    "Send": "sent",
+    "Delivery": "delivered",
+    "DeliveryDelay": "delayed",
+    "Open": "opened",
+    "Click": "clicked",
+    "Bounce": "bounced",
+    "Complaint": "complained",
+    "Reject": "rejected",
+    "Rendering Failure": "not rendered",
+}
+"""SES's event types in the words that Twilio's statuses share."""
+
+CLIMB = ("accepted", "queued", "sent", "delayed", "delivered", "read", "opened", "clicked")
+"""From least to most; all else (failures) counts as more."""
 
 
 @dataclass(slots=True)
@@ -37,12 +48,20 @@ class InboxMessage:
     @property
     def status(self) -> str:
         """The furthest event so far."""
-        return max((kind for _, kind in self.events), key=lambda kind: STATUS_RANK.get(kind, 0), default="accepted")
+        if self.inbound:
+            return "received"
+        words = (STATUS_WORDS.get(kind, kind) for _, kind in self.events)
+        return max(words, key=rank, default="accepted")
 
     def holds(self, words: str) -> bool:
         """Whether every word occurs somewhere a person would look."""
         held = f"{self.recipient} {self.source} {self.subject} {self.message_id} {self.attempt_id} {self.text}".lower()
         return all(word in held for word in words.lower().split())
+
+
+def rank(status: str) -> int:
+    """How far a status is."""
+    return CLIMB.index(status) if status in CLIMB else len(CLIMB)
 
 
 class Inbox:
@@ -73,9 +92,9 @@ class Inbox:
         """One message."""
         return self._messages.get(message_id)
 
-    def search(self, words: str, *, provider: str = "", status: str = "", skip: int, limit: int) -> list[InboxMessage]:
+    def search(self, words: str, *, channel: str = "", status: str = "", skip: int, limit: int) -> list[InboxMessage]:
         """Newest first."""
-        return list(islice(self._matching(words, provider, status), skip, skip + limit))
+        return list(islice(self._matching(words, channel, status), skip, skip + limit))
 
     def conversation(self, number: str, *, limit: int) -> list[InboxMessage]:
         """The last text messages to and from one number, oldest first."""
@@ -86,9 +105,9 @@ class Inbox:
         )
         return list(islice(texts, limit))[::-1]
 
-    def _matching(self, words: str, provider: str, status: str) -> Iterator[InboxMessage]:
+    def _matching(self, words: str, channel: str, status: str) -> Iterator[InboxMessage]:
         for message in reversed(self._messages.values()):
-            if provider and message.provider != provider:
+            if channel and message.channel != channel:
                 continue
             if status and message.status != status:
                 continue

@@ -1,6 +1,6 @@
 """How a call fault shows on the wire, for every provider alike."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from waypost.simulators.faults import FaultKind, FaultSpec
@@ -10,7 +10,7 @@ DEFAULT_SLOW_MS = 1_000.0
 DEFAULT_DRIP_MS = 500.0
 
 
-def refusal(fault: FaultSpec | None, errors: Mapping[FaultKind, Reply]) -> Reply | None:
+def refusal(fault: FaultSpec | None, error_reply: Callable[[FaultSpec], Reply | None]) -> Reply | None:
     """The reply of a fault that keeps a message from being accepted; None where it is accepted after all."""
     if fault is None:
         return None
@@ -18,7 +18,7 @@ def refusal(fault: FaultSpec | None, errors: Mapping[FaultKind, Reply]) -> Reply
         return Reply(manner=Manner.RESET)
     if fault.fault is FaultKind.HANG:
         return Reply(manner=Manner.HANG)
-    return errors.get(fault.fault)
+    return error_reply(fault)
 
 
 def after_acceptance(reply: Reply, fault: FaultSpec | None, server_error: Reply) -> Reply:

@@ -9,7 +9,7 @@ from waypost.simulators.acceptance import Acceptance, random_uuid
 from waypost.simulators.accounts import Account
 from waypost.simulators.email_content import Email, bad_request, bare_address, bulk_email, single_email
 from waypost.simulators.errors import AwsError
-from waypost.simulators.faults import FaultKind, Subject
+from waypost.simulators.faults import FaultKind, FaultSpec, Subject
 from waypost.simulators.inbox import InboxMessage
 from waypost.simulators.misbehaviour import after_acceptance, refusal, with_latency
 from waypost.simulators.ses_lifecycle import REFUSED_AT_ONCE, magic_word
@@ -37,13 +37,24 @@ def aws_error_reply(error: AwsError) -> Reply:
     return Reply(body, error.status, headers=((b"x-amzn-errortype", error.code.encode()),))
 
 
-FAULT_REPLIES = {
-    FaultKind.THROTTLE: aws_error_reply(RATE_EXCEEDED),
-    FaultKind.ERROR_5XX: aws_error_reply(INTERNAL),
-    FaultKind.CREDENTIALS_EXPIRED: aws_error_reply(EXPIRED),
-    FaultKind.QUOTA: aws_error_reply(QUOTA_EXCEEDED),
-    FaultKind.SENDING_PAUSED: aws_error_reply(PAUSED),
+FAULT_ERRORS = {
+    FaultKind.THROTTLE: RATE_EXCEEDED,
+    FaultKind.ERROR_5XX: INTERNAL,
+    FaultKind.CREDENTIALS_EXPIRED: EXPIRED,
+    FaultKind.QUOTA: QUOTA_EXCEEDED,
+    FaultKind.SENDING_PAUSED: PAUSED,
 }
+SERVER_ERROR = aws_error_reply(INTERNAL)
+
+
+def fault_reply(fault: FaultSpec) -> Reply | None:
+    """The error of a fault that refuses; its code may be another than the usual one."""
+    error = FAULT_ERRORS.get(fault.fault)
+    if error is None:
+        return None
+    return aws_error_reply(AwsError(fault.code or error.code, error.message, status=error.status))
+
+
 ENTRY_STATUS = {
     "TooManyRequestsException": "ACCOUNT_THROTTLED",
     "LimitExceededException": "ACCOUNT_DAILY_QUOTA_EXCEEDED",
@@ -97,13 +108,13 @@ class SesApi:
     def _send_email(self, body: dict[str, Any], account: Account) -> Reply:
         email = single_email(body)
         fault = self._simulator.faults.on_call(call_subject(account, email.recipients))
-        refused = refusal(fault, FAULT_REPLIES)
+        refused = refusal(fault, fault_reply)
         if refused is not None:
             account.refused += 1
             return refused
         self._check(email, account)
         message_id = self._accept(email, account, operation="SendEmail", call=self._call_id())
-        return after_acceptance(json_reply({"MessageId": message_id}), fault, FAULT_REPLIES[FaultKind.ERROR_5XX])
+        return after_acceptance(json_reply({"MessageId": message_id}), fault, SERVER_ERROR)
 
     def _send_bulk(self, body: dict[str, Any], account: Account) -> Reply:
         entries = body.get("BulkEmailEntries") or []
@@ -114,13 +125,13 @@ class SesApi:
         emails = [bulk_email(body, entry) for entry in entries]
         recipients = [each for email in emails for each in email.recipients]
         fault = self._simulator.faults.on_call(call_subject(account, recipients))
-        refused = refusal(fault, FAULT_REPLIES)
+        refused = refusal(fault, fault_reply)
         if refused is not None:
             account.refused += len(recipients)
             return refused
         call = self._call_id()
         reply = json_reply({"BulkEmailEntryResults": [self._bulk_entry(email, account, call) for email in emails]})
-        return after_acceptance(reply, fault, FAULT_REPLIES[FaultKind.ERROR_5XX])
+        return after_acceptance(reply, fault, SERVER_ERROR)
 
     def _bulk_entry(self, email: Email, account: Account, call: str) -> dict[str, str]:
         faults = self._simulator.faults

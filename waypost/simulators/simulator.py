@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from waypost.simulators.acceptance import Acceptance
-from waypost.simulators.accounts import QUEUE_PREFIX, Account, Accounts
+from waypost.simulators.accounts import Account, Accounts
 from waypost.simulators.faults import Faults
 from waypost.simulators.feed import Feed
 from waypost.simulators.inbox import Inbox, InboxMessage
@@ -65,10 +65,7 @@ class Simulator:
 
     def existing_queue(self, name: str) -> Queue | None:
         """A queue that a client may ask for: one in use, or the own one of an account (rule 2 of `accounts`)."""
-        if name.startswith(QUEUE_PREFIX):
-            self.accounts.get("ses", name.removeprefix(QUEUE_PREFIX))
-            return self.queue(name)
-        return self.queues.get(name)
+        return self.queue(name) if self.accounts.for_queue(name) is not None else self.queues.get(name)
 
     def latency_ms(self, account: Account) -> float:
         """The account's latency, else the process's."""

@@ -12,7 +12,7 @@ import orjson
 from waypost.simulators.acceptance import Acceptance, random_uuid
 from waypost.simulators.accounts import Account
 from waypost.simulators.errors import TwilioError
-from waypost.simulators.faults import FaultKind, Subject
+from waypost.simulators.faults import FaultKind, FaultSpec, Subject
 from waypost.simulators.misbehaviour import after_acceptance, refusal, with_latency
 from waypost.simulators.simulator import Simulator
 from waypost.simulators.twilio_callbacks import TwilioCallbacks, attempt_of, inbox_text
@@ -45,13 +45,22 @@ def twilio_error_reply(error: TwilioError) -> Reply:
     return Reply(orjson.dumps(body), error.status)
 
 
-FAULT_REPLIES = {
-    FaultKind.THROTTLE: twilio_error_reply(RATE_EXCEEDED),
-    FaultKind.ERROR_5XX: twilio_error_reply(INTERNAL),
-    FaultKind.CREDENTIALS_EXPIRED: twilio_error_reply(AUTHENTICATE),
-    FaultKind.QUOTA: twilio_error_reply(QUOTA_EXCEEDED),
-    FaultKind.SENDING_PAUSED: twilio_error_reply(NOT_ACTIVE),
+FAULT_ERRORS = {
+    FaultKind.THROTTLE: RATE_EXCEEDED,
+    FaultKind.ERROR_5XX: INTERNAL,
+    FaultKind.CREDENTIALS_EXPIRED: AUTHENTICATE,
+    FaultKind.QUOTA: QUOTA_EXCEEDED,
+    FaultKind.SENDING_PAUSED: NOT_ACTIVE,
 }
+SERVER_ERROR = twilio_error_reply(INTERNAL)
+
+
+def fault_reply(fault: FaultSpec) -> Reply | None:
+    """The error of a fault that refuses; its code may be another than the usual one."""
+    error = FAULT_ERRORS.get(fault.fault)
+    if error is None:
+        return None
+    return twilio_error_reply(TwilioError(int(fault.code or error.code), error.message, status=error.status))
 
 
 class TwilioApi:
@@ -108,7 +117,7 @@ class TwilioApi:
         to = form.get("To", "")
         subject = Subject(provider="twilio", account=account.key, recipients=(to,))
         fault = self._simulator.faults.on_call(subject)
-        refused = refusal(fault, FAULT_REPLIES)
+        refused = refusal(fault, fault_reply)
         if refused is not None:
             account.refused += 1
             return refused
@@ -121,7 +130,7 @@ class TwilioApi:
             raise
         message = self._accept(form, account)
         reply = json_reply(message.resource(), status=201)
-        return after_acceptance(reply, fault, FAULT_REPLIES[FaultKind.ERROR_5XX])
+        return after_acceptance(reply, fault, SERVER_ERROR)
 
     def _check_account(self, form: dict[str, str], account: Account) -> None:
         settings = account.settings
