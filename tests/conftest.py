@@ -11,6 +11,7 @@ import pytest
 
 from tests import services
 from tests.services import Database
+from waypost.simulators.running import RunningSimulator
 from waypost.stack.postgres import PostgresServer
 from waypost.stack.temporal import TemporalServer
 
@@ -47,6 +48,13 @@ def temporal_server() -> Iterator[TemporalServer]:
     """The session's Temporal dev server; `address` is for Client.connect."""
     with services.running_temporal() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def simulator() -> Iterator[RunningSimulator]:
+    """The session's simulators, in a process of their own; use account keys of your own, and clear your faults."""
+    with RunningSimulator() as running:
+        yield running
 
 
 @pytest.fixture(scope="session", autouse=True)

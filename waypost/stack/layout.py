@@ -213,7 +213,7 @@ def _simulators(options: StackOptions, chosen: Mapping[str, int], env: Mapping[s
     log = options.data / "simulators.log"
     return ProcessSpec(
         name="simulators",
-        argv=_waypost("simulators", "--host", _HOST, "--port", str(port), "--log", str(log)),
+        argv=_module("waypost.simulators", "--host", _HOST, "--port", str(port), "--log", str(log)),
         env=_unbuffered(env),
         ready=HttpReady(port=port, path="/control/health"),
     )
@@ -254,8 +254,12 @@ def _migrate(env: Mapping[str, str], server: PostgresServer | None) -> TaskSpec:
 
 
 def _waypost(*arguments: str) -> tuple[str, ...]:
+    return _module("waypost.cli.main", *arguments)
+
+
+def _module(*arguments: str) -> tuple[str, ...]:
     # -P: a module of the folder the user happens to be in must not shadow ours.
-    return (sys.executable, "-P", "-m", "waypost.cli.main", *arguments)
+    return (sys.executable, "-P", "-m", *arguments)
 
 
 def _unbuffered(env: Mapping[str, str]) -> dict[str, str]:
