@@ -31,6 +31,7 @@ class ScriptedServer:
         self.requests: list[Request] = []
         self.connections = 0
         self._over = threading.Event()
+        self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
@@ -43,6 +44,9 @@ class ScriptedServer:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for connection in self._open:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(5)
 
@@ -58,15 +62,14 @@ class ScriptedServer:
             except OSError:
                 return
             self.connections += 1
+            self._open.append(connection)
             self._start(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(0.05)
         try:
             if self._tls:
-                connection.settimeout(2)
                 connection = self._tls.wrap_socket(connection, server_side=True)
-                connection.settimeout(0.05)
+                self._open.append(connection)
             while (request := self._read(connection)) is not None:
                 with self._lock:
                     step = self._steps[min(len(self.requests), len(self._steps) - 1)]
@@ -86,10 +89,7 @@ class ScriptedServer:
                 line, headers = _parse(head)
                 if len(rest) >= int(headers.get("content-length", 0)):
                     return Request(line=line, headers=headers, body=rest)
-            try:
-                chunk = connection.recv(65536)
-            except TimeoutError:
-                continue
+            chunk = connection.recv(65536)
             if not chunk:
                 return None
             received += chunk

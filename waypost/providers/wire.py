@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -132,6 +133,12 @@ def request_bytes(*, method: str, url: str, headers: Mapping[str, str], body: by
     if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
         raise NotSentError("unsafe_request")
     return head.encode("latin-1", "replace") + b"\r\n\r\n" + body
+
+
+def retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """The Retry-After of a reply in seconds, an hour at most; no provider here uses its date form."""
+    value = headers.get("retry-after", "")
+    return timedelta(seconds=min(int(value), 3600)) if value.isascii() and value.isdigit() and len(value) < 9 else None
 
 
 def _connect(origin: Origin, end: float) -> socket.socket:

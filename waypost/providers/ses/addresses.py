@@ -1,7 +1,6 @@
 """Names and addresses as mail headers want them: ASCII, one line."""
 
 from email.header import Header
-from email.headerregistry import Address
 from email.utils import formataddr
 
 import idna
@@ -25,7 +24,9 @@ def ascii_address(address: str) -> str:
     if address.isascii():
         return address
     local, _, domain = address.rpartition("@")
-    return Address(username=local, domain=idna.encode(domain).decode()).addr_spec
+    if not local.isascii():
+        raise ValueError("the local part is not ASCII")
+    return f"{local}@{idna.encode(domain).decode()}"
 
 
 def encoded_words(value: str) -> str:

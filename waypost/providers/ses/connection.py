@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -69,8 +70,16 @@ class _Body(BytesIO):
 
 
 def open_ses(account: ProviderAccount, deadlines: Deadlines) -> tuple["SESV2Client", SignedWire]:
-    """A `sesv2` client of the account. Making one costs tens of milliseconds: keep it."""
-    client = _session(account).client("sesv2", endpoint_url=account.endpoint, config=_config(deadlines))
+    """A `sesv2` client of the account. Making one costs some milliseconds of CPU: keep it."""
+    with _opening:
+        client = _session().client(
+            "sesv2",
+            region_name=account.region,
+            endpoint_url=account.endpoint,
+            aws_access_key_id=account.credentials.key or None,
+            aws_secret_access_key=account.credentials.secret or None,
+            config=_config(deadlines),
+        )
     wire = SignedWire(Wire(client.meta.endpoint_url, deadlines), deadlines)
     client.meta.events.register("before-send.sesv2", wire)  # type: ignore[arg-type]  # may return the reply
     return client, wire
@@ -78,22 +87,32 @@ def open_ses(account: ProviderAccount, deadlines: Deadlines) -> tuple["SESV2Clie
 
 def open_sqs(account: ProviderAccount, queue_url: str, deadlines: Deadlines) -> tuple["SQSClient", SignedWire]:
     """An `sqs` client at the origin of the queue's URL."""
+    with _opening:
+        client = _session().client(
+            "sqs",
+            region_name=account.region,
+            endpoint_url=str(Origin.of(queue_url)),
+            aws_access_key_id=account.credentials.key or None,
+            aws_secret_access_key=account.credentials.secret or None,
+            config=_config(deadlines),
+        )
     wire = SignedWire(Wire(queue_url, deadlines), deadlines)
-    endpoint = str(Origin.of(queue_url))
-    client = _session(account).client("sqs", endpoint_url=endpoint, config=_config(deadlines))
     client.meta.events.register("before-send.sqs", wire)  # type: ignore[arg-type]  # may return the reply
     return client, wire
 
 
-def _session(account: ProviderAccount) -> boto3.session.Session:
-    """An empty key means the ambient AWS chain: environment, profile, container or instance role."""
-    if not account.credentials.key:
-        return boto3.session.Session(region_name=account.region)
-    return boto3.session.Session(
-        aws_access_key_id=account.credentials.key,
-        aws_secret_access_key=account.credentials.secret,
-        region_name=account.region,
-    )
+_opening = threading.Lock()
+"""Clients are thread-safe, making them is not."""
+
+
+@lru_cache(maxsize=1)
+def _session() -> boto3.session.Session:
+    """One for the process: each of its own would read SES's description again (50 ms and 10 MB a client).
+
+    Keys are given to each client; a client without them takes the session's, which is the ambient AWS chain:
+    environment, profile, container or instance role.
+    """
+    return boto3.session.Session()
 
 
 def _config(deadlines: Deadlines) -> Config:

@@ -5,7 +5,6 @@ SES's texts carry addresses. Two throttling codes mean either "slow down" or "no
 """
 
 import re
-from datetime import timedelta
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -21,6 +20,7 @@ from botocore.exceptions import (
 
 from waypost.messaging.provider import ProviderReply, ReplyKind
 from waypost.providers.errors import NotSentError, ReplyLostError
+from waypost.providers.wire import retry_after
 
 _THROTTLES = frozenset(
     {"TooManyRequestsException", "LimitExceededException", "Throttling", "ThrottlingException", "ThrottledException"}
@@ -114,12 +114,7 @@ def _throttle(code: str, *, text: str, headers: dict[str, str]) -> ProviderReply
         return ProviderReply(kind=ReplyKind.ACCOUNT_BLOCKED, code="daily_quota")
     if code == "LimitExceededException" and "rate" not in text.lower():
         return ProviderReply(kind=ReplyKind.ACCOUNT_BLOCKED, code=code)
-    return ProviderReply(kind=ReplyKind.THROTTLED, code=code, retry_after=retry_after(headers.get("retry-after")))
-
-
-def retry_after(value: str | None) -> timedelta | None:
-    """Seconds of a Retry-After header, at most an hour; its date form is not used by providers."""
-    return timedelta(seconds=min(int(value), 3600)) if value and value.isascii() and value.isdigit() else None
+    return ProviderReply(kind=ReplyKind.THROTTLED, code=code, retry_after=retry_after(headers))
 
 
 def _headers(failure: ClientError) -> dict[str, str]:

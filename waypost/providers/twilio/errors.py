@@ -3,6 +3,8 @@
 Only codes leave this module: Twilio's texts quote the number.
 """
 
+from datetime import timedelta
+
 from twilio.base.exceptions import TwilioRestException, TwilioServiceException
 
 from waypost.messaging.provider import ProviderReply, ReplyKind
@@ -21,23 +23,29 @@ _UNSURE_STATUSES = frozenset({408, 409, 425})
 """4xx that do not say that the request was not acted on."""
 
 
-def classify(failure: Exception) -> ProviderReply:
-    """What a failed call came to."""
+def classify(failure: Exception, *, retry_after: timedelta | None = None) -> ProviderReply:
+    """What a failed call came to. `retry_after` is the reply's header, kept for what was throttled."""
     match failure:
         case NotSentError():
             return ProviderReply(kind=ReplyKind.NOT_REACHED, code=failure.code)
         case ReplyLostError():
             return ProviderReply(kind=ReplyKind.UNKNOWN, code=failure.code)
         case TwilioRestException() | TwilioServiceException():
-            return _refusal(status=int(failure.status), code=str(failure.code))
+            return _refusal(status=int(failure.status), code=str(failure.code), retry_after=retry_after)
         case _:  # a 2xx whose body is not Twilio's
             return ProviderReply(kind=ReplyKind.UNKNOWN, code="unreadable_reply")
 
 
-def _refusal(*, status: int, code: str) -> ProviderReply:
+def _refusal(*, status: int, code: str, retry_after: timedelta | None) -> ProviderReply:
     # Without a body of Twilio's the SDK repeats the status as the code.
     known = code if code.isascii() and code.isdigit() and len(code) == 5 else f"http_{status}"
-    return ProviderReply(kind=_kind(status=status, code=known), code=known, suppresses=known == OPTED_OUT)
+    kind = _kind(status=status, code=known)
+    return ProviderReply(
+        kind=kind,
+        code=known,
+        retry_after=retry_after if kind is ReplyKind.THROTTLED else None,
+        suppresses=known == OPTED_OUT,
+    )
 
 
 def _kind(*, status: int, code: str) -> ReplyKind:

@@ -4,8 +4,10 @@ The SDK's own has no time-out by default, logs addresses at INFO, and its asynci
 """
 
 import logging
+import threading
 import time
 from base64 import b64encode
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,7 +17,7 @@ from twilio.rest import Client
 
 from waypost.messaging.provider import ProviderAccount
 from waypost.providers.deadlines import Deadlines
-from waypost.providers.wire import Wire, request_bytes
+from waypost.providers.wire import Wire, request_bytes, retry_after
 
 TWILIO_ORIGIN = "https://api.twilio.com"
 
@@ -27,6 +29,7 @@ class WireHttpClient(HttpClient):  # type: ignore[misc]  # twilio ships no types
         super().__init__(logging.getLogger(__name__), False, deadlines.total)
         self._wire = Wire(origin, deadlines)
         self._total = deadlines.total
+        self._last = _Last()
 
     def request(
         self,
@@ -47,12 +50,23 @@ class WireHttpClient(HttpClient):  # type: ignore[misc]  # twilio ships no types
             sent_headers["Authorization"] = "Basic " + b64encode(f"{auth[0]}:{auth[1]}".encode()).decode()
         body = urlencode(data, doseq=True).encode() if data else b""
         request = request_bytes(method=method.upper(), url=url, headers=sent_headers, body=body)
+        self._last.retry_after = None
         reply = self._wire.exchange(request, deadline=time.monotonic() + self._total)
+        self._last.retry_after = retry_after(reply.headers)
         return Response(reply.status, reply.body.decode("utf-8", "replace"), reply.headers)
+
+    @property
+    def retry_after(self) -> timedelta | None:
+        """What the last reply in this thread said; the SDK's exceptions leave headers out."""
+        return self._last.retry_after
 
     def close(self) -> None:
         """Give back sockets."""
         self._wire.close()
+
+
+class _Last(threading.local):
+    retry_after: timedelta | None = None
 
 
 def open_twilio(account: ProviderAccount, deadlines: Deadlines) -> tuple[Client, WireHttpClient]:

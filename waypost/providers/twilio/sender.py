@@ -29,7 +29,7 @@ class TwilioSender:
         try:
             created = self._messages.create(**create_arguments(self._account, message))
         except Exception as failure:
-            return classify(failure)
+            return classify(failure, retry_after=self._http.retry_after)
         if not created.sid:
             return ProviderReply(kind=ReplyKind.UNKNOWN, code="unreadable_reply")
         return ProviderReply(kind=ReplyKind.ACCEPTED, provider_message_id=created.sid)
