@@ -1,0 +1,96 @@
+"""The door: settings → services → routes. `uvicorn --factory api.app:create_app`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from prometheus_client import CollectorRegistry
+
+from api import errors, health, keys, logs, messages, provider_accounts, senders, tenants
+from api.key_ring import TOUCH_EVERY_S
+from api.metrics import ApiMetrics
+from api.middleware import BodyBound, Observed
+from api.problems import Problem
+from api.services import AppSettings, Services
+from waypost.store.database import DatabaseAway
+
+ROUTERS: tuple[APIRouter, ...] = (
+    messages.router,
+    senders.router,
+    tenants.router,
+    keys.router,
+    provider_accounts.router,
+    health.router,
+)
+"""In the order of their traffic: routes are tried one after the other."""
+
+
+def create_app(settings: AppSettings | None = None, *, registry: CollectorRegistry | None = None) -> FastAPI:
+    """The API. Nothing is connected before its lifespan starts, which works without PostgreSQL and without Temporal."""
+    settings = settings or AppSettings.from_environment()
+    services = Services.of(settings, ApiMetrics(registry or CollectorRegistry()))
+    app = FastAPI(
+        title="Waypost",
+        version="1",
+        description="Customer messages as durable executions. See docs/api.md.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+    )
+    app.state.services = services
+    for router in ROUTERS:
+        # Flat, not included: one list of routes to match, and the guards' own route class is kept as it is.
+        app.router.routes.extend(router.routes)
+    errors.install(app)
+    app.add_middleware(BodyBound, max_bytes=settings.api.max_body_bytes)
+    app.add_middleware(Observed, metrics=services.metrics)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    logs.configure()
+    services: Services = app.state.services
+    await services.open()
+    try:
+        with suppress(*DatabaseAway):
+            await services.roles.check()  # while PostgreSQL is away, the first request checks instead
+        noting = asyncio.create_task(_note_key_use(services))
+        try:
+            yield
+        finally:
+            noting.cancel()
+            with suppress(asyncio.CancelledError):
+                await noting
+            with suppress(*DatabaseAway):
+                await services.keys.note_use()
+    finally:
+        await services.close()
+
+
+async def _note_key_use(services: Services) -> None:
+    while True:
+        await asyncio.sleep(TOUCH_EVERY_S)
+        with suppress(*DatabaseAway):
+            await services.keys.note_use()
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+        )
+        components = schema.setdefault("components", {})
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        components.setdefault("schemas", {}).update(problem.pop("$defs"), Problem=problem)
+        components["securitySchemes"] = {
+            "TenantKey": {"type": "http", "scheme": "bearer", "description": "A tenant's API key"},
+            "AdminKey": {"type": "http", "scheme": "bearer", "description": "WAYPOST_ADMIN_KEY"},
+        }
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,112 @@
+"""Around every request, as plain ASGI: a bound on the body, a deadline, counting, and the last catch of an error."""
+
+import asyncio
+import logging
+from time import perf_counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import internal, respond
+from api.logs import LOGGER, describe
+from api.metrics import ApiMetrics
+from api.problems import ApiError, FieldError, problem_response
+
+DEADLINE_S = 8.0
+"""Longer than PostgreSQL's own statement time-out; a request that takes longer hangs on something."""
+SLOW_S = 1.0
+
+
+class BodyBound:
+    """Refuses a body over the bound with 413, by its Content-Length or, sent in chunks, once the bound is passed."""
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app = app
+        self._max = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if _content_length(scope) > self._max:
+            error = self._error()
+            await problem_response(error.code, error.detail, errors=error.errors)(scope, receive, send)
+            return
+        await self._app(scope, self._counted(receive), send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > self._max:
+                    raise self._error()
+            return message
+
+        return counted
+
+    def _error(self) -> ApiError:
+        bound = f"A body may have {self._max} bytes at most; send less at a time."
+        return ApiError("body_too_large", bound, errors=[FieldError(field="body", message=bound, bound=self._max)])
+
+
+def _content_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0
+
+
+class Observed:
+    """Counts and times every request, ends what hangs, and answers what nobody caught without telling its inside."""
+
+    def __init__(self, app: ASGIApp, *, metrics: ApiMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 0
+        started = perf_counter()
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self._metrics.in_progress.inc()
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                await self._app(scope, receive, watched)
+        except Exception as error:
+            await self._answer(error, scope, receive, watched, answered=status != 0)
+        finally:
+            self._metrics.in_progress.dec()
+            self._note(scope, status, perf_counter() - started)
+
+    async def _answer(self, error: Exception, scope: Scope, receive: Receive, send: Send, *, answered: bool) -> None:
+        LOGGER.error("request failed", extra={"facts": {"route": _route(scope), **describe(error)}})
+        if not answered:
+            response = respond(error) or internal()
+            await response(scope, receive, send)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = _route(scope)
+        self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        if status >= 500 or seconds > SLOW_S:
+            facts = {"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1000)}
+            level = logging.ERROR if status >= 500 else logging.WARNING
+            LOGGER.log(level, "request answered", extra={"facts": facts})
+
+
+def _route(scope: Scope) -> str:
+    route = scope.get("route")
+    return getattr(route, "path", "none")

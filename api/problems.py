@@ -1,0 +1,128 @@
+"""RFC 9457 problem documents: what every answer that is not 2xx looks like, and every code it may carry.
+
+`code` is stable and meant for programs, `detail` says what to do, `type` is the path of the code's page.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class FieldError(BaseModel):
+    """One thing that is wrong with one field of a request."""
+
+    model_config = ConfigDict(frozen=True)
+
+    field: str = Field(description="Dotted path in the body; query., path. and header. for what is not in the body")
+    message: str
+    code: str | None = None
+    bound: float | None = Field(default=None, description="The bound that was passed")
+    line: int | None = Field(default=None, description="Line within the field, from 1")
+    variable: str | None = Field(default=None, description="The template's variable")
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str = Field(description="Path of the page about this code")
+    title: str
+    status: int
+    code: str = Field(description="Stable; what a program should look at")
+    detail: str = Field(description="What happened and what to do")
+    errors: tuple[FieldError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A code, its status, and its title, which never varies."""
+
+    status: int
+    title: str
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "invalid_json": Kind(400, "The body is not JSON"),
+        "bad_request": Kind(400, "The request cannot be read"),
+        "unauthorized": Kind(401, "The key is missing or not valid"),
+        "missing_scope": Kind(403, "The key lacks a scope"),
+        "tenant_closed": Kind(403, "The tenant is closed"),
+        "test_key": Kind(403, "A test key may not do this"),
+        "not_found": Kind(404, "There is no such thing"),
+        "method_not_allowed": Kind(405, "The path has no such method"),
+        "conflict": Kind(409, "The present state forbids this"),
+        "name_taken": Kind(409, "The name is taken"),
+        "key_revoked": Kind(409, "The key is revoked"),
+        "sender_in_use": Kind(409, "Messages refer to the sender"),
+        "default_sender_race": Kind(409, "Two senders became the default at once"),
+        "template_channel": Kind(409, "The template has another channel"),
+        "body_too_large": Kind(413, "The body is too large"),
+        "validation_failed": Kind(422, "The request is not valid"),
+        "invalid_cursor": Kind(422, "The cursor is not one of ours"),
+        "unstorable_value": Kind(422, "A value cannot be stored"),
+        "unknown_account": Kind(422, "There is no such provider account"),
+        "account_channel": Kind(422, "The account's provider has no such channel"),
+        "endpoint_refused": Kind(422, "The account may not name this origin"),
+        "credentials_unavailable": Kind(422, "The credentials cannot be opened"),
+        "invalid_content": Kind(422, "The content cannot be taken"),
+        "invalid_address": Kind(422, "An address, time zone or locale is none"),
+        "invalid_header": Kind(422, "A header cannot be taken"),
+        "invalid_attachment": Kind(422, "A file may not be attached"),
+        "invalid_label": Kind(422, "A tag, metadata or data breaks its bound"),
+        "invalid_template": Kind(422, "The template cannot be compiled"),
+        "template_syntax": Kind(422, "The template's Liquid does not parse"),
+        "invalid_mjml": Kind(422, "The template's MJML does not compile"),
+        "render_failed": Kind(422, "The message cannot be rendered"),
+        "undefined_variable": Kind(422, "A variable has no value"),
+        "render_limit": Kind(422, "Rendering passed a limit"),
+        "unsendable_content": Kind(422, "The rendered message may not be sent"),
+        "rate_exceeded": Kind(429, "Too many requests"),
+        "internal": Kind(500, "Something went wrong on our side"),
+        "database_away": Kind(503, "The database cannot be reached"),
+        "deadline_passed": Kind(503, "The request took too long"),
+    }
+)
+"""Every code there is. tests/conventions holds it against the errors of the packages below and against docs/api.md."""
+
+
+class ApiError(HTTPException):
+    """An answer that is not 2xx. Raised anywhere below a route; answered as a problem document."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(KINDS[code].status, detail, dict(headers) if headers else None)
+        self.code = code
+        self.errors = tuple(errors)
+
+
+def problem_response(
+    code: str, detail: str, *, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None
+) -> Response:
+    """The document of one of KINDS as a response."""
+    kind = KINDS[code]
+    document: dict[str, object] = {
+        "type": f"/errors/{code}",
+        "title": kind.title,
+        "status": kind.status,
+        "code": code,
+        "detail": detail,
+        "errors": [error.model_dump(exclude_none=True) for error in errors],
+    }
+    return Response(
+        orjson.dumps(document), kind.status, media_type=MEDIA_TYPE, headers=dict(headers) if headers else None
+    )

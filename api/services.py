@@ -1,0 +1,98 @@
+"""What the routes share: made once by the composition root, handed to a route by `Depends`."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from api.key_ring import KeyRing
+from api.message_intake import MessageIntake
+from api.metrics import ApiMetrics
+from api.rates import RequestRates
+from waypost.settings import ApiSettings, DatabaseSettings, SecretSettings, TemporalSettings
+from waypost.store.database import Database, Role
+from waypost.store.sealing import Sealer
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppSettings:
+    """The groups of settings that the API reads."""
+
+    database: DatabaseSettings
+    secrets: SecretSettings
+    api: ApiSettings
+    temporal: TemporalSettings
+
+    @classmethod
+    def from_environment(cls) -> "AppSettings":
+        """Read them all. Raises pydantic's ValidationError, which names what is missing."""
+        return cls(
+            database=DatabaseSettings(), secrets=SecretSettings(), api=ApiSettings(), temporal=TemporalSettings()
+        )
+
+
+class RoleGate:
+    """Lets nothing through to the database until both roles are known to be bound by row security."""
+
+    def __init__(self, *databases: Database) -> None:
+        self._databases = databases
+        self._safe = False
+
+    async def check(self) -> None:
+        """Raises `UnsafeRoleError`, or what psycopg raises while PostgreSQL is away; costs nothing once it passed."""
+        if not self._safe:
+            for database in self._databases:
+                await database.check_role()
+            self._safe = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Connections and in-process state of one API process."""
+
+    settings: AppSettings
+    app_db: Database
+    """Role waypost_app: a tenant's own rows, `session(tenant)`."""
+    relay_db: Database
+    """Role waypost_relay: administration and key look-up."""
+    roles: RoleGate
+    keys: KeyRing
+    rates: RequestRates
+    sealer: Sealer
+    intake: MessageIntake
+    metrics: ApiMetrics
+
+    @classmethod
+    def of(cls, settings: AppSettings, metrics: ApiMetrics) -> "Services":
+        """Nothing is connected yet; `open()` is."""
+        app_db = Database(settings.database, Role.APP)
+        relay_db = Database(settings.database, Role.RELAY, size=4)
+        return cls(
+            settings=settings,
+            app_db=app_db,
+            relay_db=relay_db,
+            roles=RoleGate(app_db, relay_db),
+            keys=KeyRing(relay_db),
+            rates=RequestRates(),
+            sealer=Sealer(settings.secrets.secret_key.get_secret_value()),
+            intake=MessageIntake(app_db),
+            metrics=metrics,
+        )
+
+    async def open(self) -> None:
+        """Start connecting; returns at once, also while PostgreSQL is away."""
+        await self.app_db.open()
+        await self.relay_db.open()
+
+    async def close(self) -> None:
+        """Give everything back."""
+        await self.app_db.close()
+        await self.relay_db.close()
+
+
+async def services(request: Request) -> Services:
+    """The services of the app that this request came to."""
+    return cast(Services, request.app.state.services)
+
+
+WithServices = Annotated[Services, Depends(services)]
