@@ -66,6 +66,11 @@ def test_smart_encoding_and_trimming_do_not_hide_a_match() -> None:
     assert len(found) == 1
 
 
+def test_a_text_without_letters_is_compared_as_it_is() -> None:
+    found, _ = _find(_page(_record(body="👍", sid="SM1"), _record(body="👎", sid="SM2")), message=sms(text="👍"))
+    assert [match.provider_message_id for match in found] == ["SM1"]
+
+
 def test_a_messaging_service_is_matched_instead_of_the_number_it_chose() -> None:
     records = (
         _record(from_="+1999", messaging_service_sid="MG1", sid="SM1"),

@@ -72,6 +72,7 @@ def test_the_messages_own_life_becomes_a_validity_period_in_range(seconds: float
     ("step", "kind", "code"),
     [
         (_refusal(429, 20429), ReplyKind.THROTTLED, "20429"),
+        (_refusal(429, 63038), ReplyKind.ACCOUNT_BLOCKED, "63038"),
         (reply(429, b""), ReplyKind.THROTTLED, "http_429"),
         (_refusal(400, 21611), ReplyKind.THROTTLED, "21611"),
         (_refusal(400, 21211), ReplyKind.REJECTED, "21211"),

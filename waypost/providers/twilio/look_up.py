@@ -68,7 +68,9 @@ def _matches(record: Any, message: RenderedMessage) -> bool:
     elif record.from_ != channel_address(message.channel, message.from_address):
         return False
     ours, theirs = _letters(message.text), _letters(record.body or "")
-    if ours and not theirs:
+    if not ours:  # emoji alone, for instance
+        return message.text.strip() == (record.body or "").strip()
+    if not theirs:
         raise LookUpError("body_redacted")  # the account hides bodies: it may be ours
     return ours == theirs
 
