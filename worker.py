@@ -10,8 +10,9 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import uvloop
@@ -57,7 +58,7 @@ class WorkerProcess:
         self._placement = Placement(self._relay, lane, self._set_queues)
         self._dispatcher = Dispatcher(self._relay, lambda: self._client, lane)
         self._budgets = Budgets(self._relay, lane)
-        self._sealer = Sealer(SecretSettings().secret_key)
+        self._sealer = Sealer(SecretSettings().secret_key.get_secret_value())
         self._doors = Doors(self._load_account, self._open_sender, width=settings.worker_concurrency)
         self._status = StatusServer(self._missing, host=settings.worker_metrics_host, port=settings.worker_metrics_port)
 
@@ -76,11 +77,11 @@ class WorkerProcess:
         for task in ended - {stopping}:
             task.result()  # a loop never ends by itself: show why it did
 
-    def _loops(self) -> Sequence[asyncio.Future[None]]:
+    def _loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         return [
-            asyncio.ensure_future(self._placement.run()),
-            asyncio.ensure_future(self._dispatch()),
-            asyncio.ensure_future(listen(self._relay, [READY_CHANNEL, TENANTS_CHANNEL], self._told)),
+            self._placement.run(),
+            self._dispatch(),
+            listen(self._relay, [READY_CHANNEL, TENANTS_CHANNEL], self._told),
         ]
 
     async def _dispatch(self) -> None:

@@ -1,8 +1,8 @@
 """/healthz, /readyz and /metrics of a process that is not an HTTP service itself."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -18,7 +18,9 @@ class StatusServer:
 
     def __init__(self, ready: Callable[[], str | None], *, host: str, port: int) -> None:
         self._ready = ready
-        config = uvicorn.Config(self._app, host=host, port=port, log_level="warning", access_log=False, lifespan="off")
+        config = uvicorn.Config(
+            self._app, host=host, port=port, log_level="warning", access_log=False, lifespan="off", interface="asgi3"
+        )
         self._server = _QuietServer(config)
         self._task: asyncio.Task[None] | None = None
 
@@ -53,6 +55,7 @@ class StatusServer:
 class _QuietServer(uvicorn.Server):
     """Signals belong to the process, not to its status page."""
 
-    def capture_signals(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
         """Leave them alone."""
-        return nullcontext()
+        yield
