@@ -41,7 +41,12 @@ def dev(
     temporal_ui_port: int = typer.Option(0, help=_HELP_PORT.format("Temporal's Web UI"), show_default=False),
     postgres_port: int = typer.Option(0, help=_HELP_PORT.format("PostgreSQL"), show_default=False),
     workers: bool = typer.Option(True, help="Start a worker for each lane; without, start worker.py yourself."),
-    demo: bool = typer.Option(True, "--demo/--no-demo", help="Make a demo tenant with accounts, senders and a key."),
+    demo: bool | None = typer.Option(
+        None,
+        "--demo/--no-demo",
+        help="Make a demo tenant with accounts, senders and a key.",
+        show_default="yes, but not in a database of yours",
+    ),
     unsafe_fast: bool = typer.Option(False, help="Let PostgreSQL lose data in a power cut, to be faster."),
     as_json: bool = typer.Option(False, "--json", help="Print a JSON object a line, for programs."),
 ) -> None:
@@ -70,7 +75,7 @@ def dev(
     try:
         folder = make_data_folder(data)
         options = StackOptions(data=folder, ports=ports, workers=workers, unsafe_fast=unsafe_fast)
-        _locked(options, view, demo=demo)
+        _locked(options, view, demo=not os.environ.get("WAYPOST_DATABASE_URL") if demo is None else demo)
     except StackError as error:
         typer.echo(f"waypost dev: {error}", err=True)
         raise typer.Exit(1) from None
