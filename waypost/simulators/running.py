@@ -62,6 +62,12 @@ class RunningSimulator:
         """The queue of an SES account that nobody configured (rule 2 of `accounts`)."""
         return f"{self.url}/000000000000/waypost-{key}"
 
+    def kill(self) -> None:
+        """End its process as `kill -9` does. Raises `SimulatorError` where it has none of its own."""
+        if not isinstance(self._host, InProcess):
+            raise SimulatorError("this simulator is a thread")
+        self._host.kill()
+
     def __enter__(self) -> Self:
         self.url = self._host.start()
         self._control = ControlClient(self.url)
@@ -109,6 +115,12 @@ class InProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def _command(self) -> list[str]:
         config = self._config
