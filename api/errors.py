@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from api.problems import ApiError, FieldError, problem_response
 from waypost.messaging.content_errors import ContentError
+from waypost.messaging.errors import BacklogFullError, MessageRefusedError, MessagingError
 from waypost.providers.errors import EndpointRefusedError
 from waypost.store.errors import StoreError
 
@@ -33,7 +34,15 @@ def install(app: FastAPI) -> None:
     """Answer every error of the app's routes with a problem document."""
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    for kind in (StoreError, ContentError, EndpointRefusedError, OperationalError, DataError, DBAPIError):
+    for kind in (
+        StoreError,
+        MessagingError,
+        ContentError,
+        EndpointRefusedError,
+        OperationalError,
+        DataError,
+        DBAPIError,
+    ):
         app.add_exception_handler(kind, _domain_error)
 
 
@@ -101,6 +110,8 @@ def respond(error: BaseException) -> Response | None:
             return problem_response(error.code, error.message, errors=errors)
         case ContentError():
             return content_problem([error])
+        case MessagingError():
+            return _messaging_problem(error)
         case EndpointRefusedError():
             advice = _ENDPOINT_ADVICE.get(error.code, "The account may not name this origin.")
             return problem_response(
@@ -108,6 +119,16 @@ def respond(error: BaseException) -> Response | None:
             )
         case _:
             return None
+
+
+def _messaging_problem(error: MessagingError) -> Response:
+    advice = f"{error.message} {error.hint}" if error.hint else error.message
+    variable = error.variable if isinstance(error, MessageRefusedError) else None
+    bound, headers = None, None
+    if isinstance(error, BacklogFullError):
+        bound, headers = error.bound, {"Retry-After": str(error.retry_after_s)}
+    errors = [FieldError(field=error.field, message=advice, bound=bound, variable=variable)] if error.field else []
+    return problem_response(error.code, advice, errors=errors, headers=headers)
 
 
 def content_problem(found: Sequence[ContentError], *, prefix: str = "") -> Response:

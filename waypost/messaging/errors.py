@@ -5,16 +5,15 @@
     ├── IdempotencyKeyReusedError    the key belongs to another body
     ├── TenantClosedError            the tenant takes no more messages
     ├── BacklogFullError             as many messages wait as the tenant may have waiting
+    ├── TemplateMovedError           the template got new versions faster than a request could be checked against one
     ├── MessageNotFoundError
-    ├── MessageTooLateError          it cannot be cancelled any more
-    └── CursorError                  a page that does not exist
+    └── MessageTooLateError          it cannot be cancelled any more
 
 Sentences are ours and never repeat a value of the request.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
 
 
 class Refusal(StrEnum):
@@ -23,7 +22,6 @@ class Refusal(StrEnum):
     CONTACT_NOT_FOUND = "contact_not_found"
     CONTACT_WITHOUT_ADDRESS = "contact_without_address"
     ADDRESS_MISSING = "address_missing"
-    CHANNEL_MISSING = "channel_missing"
     CHANNEL_MISMATCH = "channel_mismatch"
     TEMPLATE_NOT_FOUND = "template_not_found"
     TEMPLATE_VERSION_NOT_FOUND = "template_version_not_found"
@@ -33,7 +31,7 @@ class Refusal(StrEnum):
     NO_SENDER = "no_sender"
     NO_TEST_ACCOUNT = "no_test_account"
     SEND_AT_TOO_FAR = "send_at_too_far"
-    FALLBACK_AFTER_EXPIRY = "fallback_after_expiry"
+    EMAIL_ONLY = "email_only"
     MISSING_VARIABLE = "missing_variable"
 
 
@@ -55,9 +53,6 @@ ADVICE: dict[Refusal, Advice] = {
     ),
     Refusal.ADDRESS_MISSING: Advice(
         "There is no address for this channel in `to`.", "to", "Give to.email for email, to.phone for sms and whatsapp."
-    ),
-    Refusal.CHANNEL_MISSING: Advice(
-        "The channel cannot be told from the request.", "channel", "Set channel to email, sms or whatsapp."
     ),
     Refusal.CHANNEL_MISMATCH: Advice(
         "The template or content is of another channel.", "channel", "Leave channel out, or name the template's own."
@@ -90,8 +85,8 @@ ADVICE: dict[Refusal, Advice] = {
     Refusal.SEND_AT_TOO_FAR: Advice(
         "send_at is more than 366 days away.", "send_at", "Choose an earlier time, or send the request later."
     ),
-    Refusal.FALLBACK_AFTER_EXPIRY: Advice(
-        "The message expires before its fallback is due.", "fallback.after", "Shorten `after` or lengthen expires_in."
+    Refusal.EMAIL_ONLY: Advice(
+        "Only an email has attachments, own headers and a reply_to.", "attachments", "Leave them out on this channel."
     ),
     Refusal.MISSING_VARIABLE: Advice(
         "The template needs a variable that data does not hold.",
@@ -104,7 +99,7 @@ ADVICE: dict[Refusal, Advice] = {
 class MessagingError(Exception):
     """The root. `code` is stable; `message` is a sentence; `field` a dotted path in the request."""
 
-    code: ClassVar[str] = "messaging"
+    code: str = "messaging"
 
     def __init__(self, message: str, *, field: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)
@@ -116,12 +111,11 @@ class MessagingError(Exception):
 class MessageRefusedError(MessagingError):
     """Something in the request must change first. `variable` names what a template lacks."""
 
-    code = "message_refused"
-
     def __init__(self, refusal: Refusal, *, field: str | None = None, variable: str | None = None) -> None:
         advice = ADVICE[refusal]
         message = advice.message if variable is None else f"The template needs the variable {variable}."
         super().__init__(message, field=field or advice.field, hint=advice.hint)
+        self.code = refusal.value
         self.refusal = refusal
         self.variable = variable
 
@@ -156,16 +150,30 @@ class BacklogFullError(MessagingError):
     def __init__(self, *, bound: int, retry_after_s: int = 5) -> None:
         super().__init__(
             f"{bound} messages are waiting, as many as the tenant may have (backlog_bound).",
+            field="backlog_bound",
             hint="Wait until some were sent and try again; nothing of this request was taken.",
         )
         self.bound = bound
         self.retry_after_s = retry_after_s
 
 
+class TemplateMovedError(MessagingError):
+    """New versions of the template came faster than the request could be checked against one."""
+
+    code = "template_moved"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "New versions of the template are being published; nothing was stored.",
+            field="template.key",
+            hint="Send the request again.",
+        )
+
+
 class MessageNotFoundError(MessagingError):
     """The tenant has no such message."""
 
-    code = "message_not_found"
+    code = "not_found"
 
     def __init__(self) -> None:
         super().__init__("There is no message with this id.", hint="Use the id that POST /v1/messages answered.")
@@ -180,17 +188,4 @@ class MessageTooLateError(MessagingError):
         super().__init__(
             "The message was handed to the provider or has its outcome; it cannot be cancelled any more.",
             hint="GET the message to see what became of it.",
-        )
-
-
-class CursorError(MessagingError):
-    """The cursor is not one that a page of this list gave."""
-
-    code = "invalid_cursor"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The cursor is not one of this list.",
-            field="cursor",
-            hint="Pass next_cursor of the page before, unchanged.",
         )

@@ -5,7 +5,7 @@ The hottest path of the API. What it must hold: an answer of 2xx is a committed 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -130,6 +130,15 @@ class KeyReused:
 Verdict = Accepted | Refused | KeyReused
 
 
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """What tells a request from others with its idempotency key."""
+
+    key: str = field(repr=False)
+    body_hash: bytes
+    has_fallback: bool
+
+
 async def accept(database: Database, *, tenant: UUID, requests: Sequence[RequestAsked]) -> list[Verdict]:
     """Commit the requests' messages and say for each what came of it. `database` is the app role's.
 
@@ -143,11 +152,11 @@ async def accept(database: Database, *, tenant: UUID, requests: Sequence[Request
         tried = await _try(database, tenant, left, generations)
         settled |= {place: verdict for place, verdict in tried.items() if _final(verdict, left[place])}
         doubtful = {place: left[place] for place in left if place not in settled}
-        known = await _remembered(database, tenant, doubtful.values())
+        known = await _remembered(database, tenant, [request.idempotency_key for request in doubtful.values()])
         for place, request in doubtful.items():
             earlier = known.get(request.idempotency_key)
             if earlier is not None and not earlier.expired:
-                settled[place] = _answer(tenant, request, earlier)
+                settled[place] = _answer(tenant, _keyed(request), earlier)
             elif (verdict := tried[place]) != Refused(KEY_USED):
                 settled[place] = verdict
             else:  # the key's retention is over: its next generation
@@ -156,10 +165,13 @@ async def accept(database: Database, *, tenant: UUID, requests: Sequence[Request
     return [settled[place] for place in range(len(requests))]
 
 
-async def recall(database: Database, *, tenant: UUID, request: RequestAsked) -> Verdict | None:
-    """The answer that the request's key already has, if any: for a request that is refused before `accept`."""
-    known = (await _remembered(database, tenant, [request])).get(request.idempotency_key)
-    return _answer(tenant, request, known) if known is not None and not known.expired else None
+async def recall(database: Database, *, tenant: UUID, requests: Sequence[Keyed]) -> list[Accepted | KeyReused | None]:
+    """The answers that keys already have; None where there is none. For requests that were refused before `accept`."""
+    known = await _remembered(database, tenant, [request.key for request in requests])
+    answers = ((request, known.get(request.key)) for request in requests)
+    return [
+        _answer(tenant, request, earlier) if earlier and not earlier.expired else None for request, earlier in answers
+    ]
 
 
 def _final(verdict: Verdict, request: RequestAsked) -> bool:
@@ -206,12 +218,13 @@ class _Ids:
 def _identify(tenant: UUID, request: RequestAsked, generation: int) -> _Ids:
     key = request.idempotency_key
     source = uuid4() if key is None else ids.request_id(tenant=tenant, idempotency_key=key, generation=generation)
-    return _ids_of(tenant, request, source)
+    return _ids_of(tenant, source, has_fallback=len(request.parts) > 1)
 
 
-def _ids_of(tenant: UUID, request: RequestAsked, source: UUID) -> _Ids:
-    parts = [ids.message_id(tenant=tenant, source_id=source, part=part.part) for part in request.parts]
-    return _Ids(source, parts[0], parts[1] if len(parts) > 1 else None)
+def _ids_of(tenant: UUID, source: UUID, *, has_fallback: bool) -> _Ids:
+    primary = ids.message_id(tenant=tenant, source_id=source, part=Part.PRIMARY)
+    fallback = ids.message_id(tenant=tenant, source_id=source, part=Part.FALLBACK) if has_fallback else None
+    return _Ids(source, primary, fallback)
 
 
 def _rows(place: int, request: RequestAsked, known: _Ids, generation: int) -> Iterable[dict[str, Any]]:
@@ -253,18 +266,22 @@ def _columns(part: PartAsked) -> dict[str, Any]:
 
 
 async def _remembered(
-    database: Database, tenant: UUID, requests: Iterable[RequestAsked]
+    database: Database, tenant: UUID, keys: Sequence[str | None]
 ) -> dict[str | None, RememberedRequest]:
-    keys = [request.idempotency_key for request in requests if request.idempotency_key is not None]
-    if not keys:
+    wanted = [key for key in keys if key is not None]
+    if not wanted:
         return {}
     async with database.transaction(tenant) as connection:
-        cursor = await ask_remembered(connection, tenant=tenant, keys=keys)
+        cursor = await ask_remembered(connection, tenant=tenant, keys=wanted)
     return {request.idempotency_key: request for request in await cursor.fetchall()}
 
 
-def _answer(tenant: UUID, request: RequestAsked, earlier: RememberedRequest) -> Verdict:
+def _keyed(request: RequestAsked) -> Keyed:
+    return Keyed(request.idempotency_key or "", request.body_hash, has_fallback=len(request.parts) > 1)
+
+
+def _answer(tenant: UUID, request: Keyed, earlier: RememberedRequest) -> Accepted | KeyReused:
     if earlier.body_hash != request.body_hash:
         return KeyReused()
-    known = _ids_of(tenant, request, earlier.id)
+    known = _ids_of(tenant, earlier.id, has_fallback=request.has_fallback)
     return Accepted(known.message, known.fallback, replayed=True)
