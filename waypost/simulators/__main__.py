@@ -23,6 +23,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--latency-ms", type=float, default=defaults.latency_ms, help="from acceptance to reply")
     parser.add_argument("--event-delay-ms", type=float, default=defaults.event_delay_ms)
     parser.add_argument("--sqs-linger-ms", type=float, default=defaults.sqs_linger_ms)
+    parser.add_argument("--sns-retry-seconds", type=float, default=defaults.sns_retry_seconds)
     parser.add_argument("--no-sign-sqs", action="store_true", help="leave the envelopes in queues unsigned")
     parser.add_argument("--inbox-size", type=int, default=defaults.inbox_size)
     parser.add_argument("--seed", type=int, default=defaults.seed)
@@ -46,6 +47,7 @@ def main() -> None:
         latency_ms=given.latency_ms,
         event_delay_ms=given.event_delay_ms,
         sqs_linger_ms=given.sqs_linger_ms,
+        sns_retry_seconds=given.sns_retry_seconds,
         sign_sqs=not given.no_sign_sqs,
         inbox_size=given.inbox_size,
         seed=given.seed,

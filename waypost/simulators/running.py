@@ -6,6 +6,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +31,7 @@ class RunningSimulator:
         event_delay_ms: float = 20.0,
         sqs_linger_ms: float = 10.0,
         sign_sqs: bool = True,
+        sns_retry_seconds: float = 20.0,
         seed: int = 1,
         in_thread: bool = False,
     ) -> None:
@@ -40,6 +42,7 @@ class RunningSimulator:
             event_delay_ms=event_delay_ms,
             sqs_linger_ms=sqs_linger_ms,
             sign_sqs=sign_sqs,
+            sns_retry_seconds=sns_retry_seconds,
             seed=seed,
         )
         self._host: InThread | InProcess = InThread(self._config) if in_thread else InProcess(self._config)
@@ -129,6 +132,7 @@ class InProcess:
             "--latency-ms": config.latency_ms,
             "--event-delay-ms": config.event_delay_ms,
             "--sqs-linger-ms": config.sqs_linger_ms,
+            "--sns-retry-seconds": config.sns_retry_seconds,
             "--seed": config.seed,
         }
         if config.log_path is not None:
@@ -146,28 +150,30 @@ class InThread:
 
     def __init__(self, config: SimulatorConfig) -> None:
         self._config = config
-        self._loop = asyncio.new_event_loop()
-        self._server: SimulatorServer | None = None
-        self._thread = threading.Thread(target=self._run, name="simulators", daemon=True)
+        self._url: Future[str] = Future()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="simulators", daemon=True)
 
     def start(self) -> str:
         """Start and return the URL."""
         self._thread.start()
-        return asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(START_SECONDS)
+        return self._url.result(START_SECONDS)
 
     def stop(self) -> None:
-        """Stop the server, then the loop."""
-        if self._server is not None:
-            asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result(START_SECONDS)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """Stop the server and its thread."""
+        if self._loop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(START_SECONDS)
-        self._loop.close()
 
-    async def _start(self) -> str:
-        self._server = SimulatorServer(self._config)
-        await self._server.start()
-        return self._server.url
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        server = SimulatorServer(self._config)
+        try:
+            await server.start()
+            self._url.set_result(server.url)
+            await self._stopping.wait()
+        except OSError as failed:
+            self._url.set_exception(failed)
+        finally:
+            await server.stop()
