@@ -135,6 +135,7 @@ def test_where_the_servers_user_cannot_enter_its_data_and_programs_live_elsewher
     server = prepare(closed)
     assert server.data.is_relative_to(shared)
     assert server.programs.is_relative_to(shared)
+    assert (closed / "postgres").readlink() == server.data
     assert prepare(closed).data == server.data
     with started(server), psycopg.connect(server.url(database="waypost")):
         pass

@@ -157,7 +157,7 @@ def _urls(chosen: Mapping[str, int], own: Mapping[str, str]) -> dict[str, str]:
     base = {name: f"http://{_HOST}:{chosen[name]}" for name in chosen if name not in ("postgres", "temporal")}
     return {
         "api": base["api"],
-        "docs": f"{base['api']}/docs",
+        "docs": f"{base['api']}/openapi.json",
         "ingest": base["ingest"],
         "inbox": f"{base['simulators']}/",
         "simulators": base["simulators"],

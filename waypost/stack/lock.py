@@ -16,6 +16,9 @@ import psutil
 
 from waypost.stack.errors import AlreadyRunningError
 
+_DYING_S = 0.5
+"""A process that was killed is still to be seen for a moment."""
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -26,7 +29,9 @@ class Holder:
 
     def is_alive(self) -> bool:
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.started) < 1.0
+            process = psutil.Process(self.pid)
+            killed = process.status() == psutil.STATUS_ZOMBIE  # and its parent has not noticed yet
+            return not killed and abs(process.create_time() - self.started) < 1.0
         except psutil.Error:
             return False
 
@@ -45,10 +50,11 @@ class StackLock:
         """
         path = lock_path(data)
         file = path.open("a+")
-        deadline = time.monotonic() + patience_s
+        began = time.monotonic()
         while not _try_lock(file):
             holder = read_holder(data)
-            if (holder is not None and holder.is_alive()) or time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if waited > patience_s or (waited > _DYING_S and holder is not None and holder.is_alive()):
                 file.close()
                 raise AlreadyRunningError(pid=holder.pid if holder else 0, data=data)
             time.sleep(0.1)

@@ -7,9 +7,9 @@ able to reach its programs and its data. A clone below /root is out of reach for
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
+import secrets
 import shutil
 import stat
 from collections.abc import Mapping
@@ -52,11 +52,17 @@ def server_user(existing_data: Path | None = None) -> ServerUser | None:
 
 
 def reachable_data(wanted: Path, user: ServerUser | None) -> Path:
-    """`wanted`, or a folder of its own below /var/lib/waypost where `user` cannot reach it and nothing is there yet."""
+    """`wanted`; or, where `user` cannot reach it, a folder below /var/lib/waypost that `wanted` then links to.
+
+    The link goes with the folder it is in: moving that away begins afresh.
+    """
+    if wanted.is_symlink():
+        return wanted.readlink()
     if user is None or wanted.exists() or can_traverse(wanted.parent, user):
-        return wanted
-    digest = hashlib.sha256(str(wanted.resolve()).encode()).hexdigest()[:12]
-    return SHARED_HOME / f"data-{digest}" / wanted.name
+        return wanted.absolute()
+    target = SHARED_HOME / f"data-{secrets.token_hex(6)}" / wanted.name
+    wanted.symlink_to(target)
+    return target
 
 
 def reachable_programs(folder: Path, user: ServerUser | None, *, label: str) -> Path:

@@ -130,7 +130,7 @@ def prepare(
     Raises MissingBinaryError, OtherMajorError, NoServerUserError, ChildFailedError.
     """
     user = server_user(folder)
-    data = reachable_data(folder.resolve(), user)
+    data = reachable_data(folder, user)
     user = server_user(data)
     major, programs = _programs_for(data)
     label = f"{major}-{int((programs / 'bin' / 'postgres').stat().st_mtime)}"
