@@ -3,6 +3,7 @@ import pytest
 from twilio.rest import Client
 
 from tests.simulators.clients import Aws, twilio
+from waypost.simulators.inbox import Inbox, InboxMessage
 from waypost.simulators.running import RunningSimulator
 
 
@@ -53,3 +54,17 @@ def test_assets_are_served_and_other_paths_are_not_found(browser: httpx.Client) 
         assert browser.get("/inbox/nothing").status_code == 404
         assert browser.get("/control/nothing").status_code == 404
         assert browser.delete("/").status_code == 405
+
+
+def test_the_inbox_is_bounded_in_messages_and_in_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox = Inbox(3)
+    for number in range(5):
+        inbox.add(a_message(f"m{number}", "x"))
+    assert [each.message_id for each in inbox.search("", skip=0, limit=9)] == ["m4", "m3", "m2"]
+    monkeypatch.setattr("waypost.simulators.inbox.MAX_CHARACTERS", 10)
+    inbox.add(a_message("large", "x" * 9))
+    assert [each.message_id for each in inbox.search("", skip=0, limit=9)] == ["large", "m4"]
+
+
+def a_message(message_id: str, text: str) -> InboxMessage:
+    return InboxMessage("ses", "k", message_id, "email", "s@s.example", "r@r.example", text=text)

@@ -28,6 +28,7 @@ def test_the_same_content_to_the_same_recipient_counts_as_a_duplicate(tmp_path: 
     for recipient, body in [("a", "1"), ("a", "2"), ("b", "1"), ("a", "1"), ("a", "1")]:
         log.append(entry(recipient, body))
     assert log.duplicates == 2
+    assert list(log.recent_duplicates) == [3, 4]
     log.close()
 
 

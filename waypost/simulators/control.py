@@ -82,6 +82,7 @@ class Control:
             {
                 "accepted": truth.count,
                 "duplicates": truth.duplicates,
+                "recent_duplicates": list(truth.recent_duplicates),
                 "accepted_by_account": [
                     {"provider": provider, "account": account, "accepted": number}
                     for (provider, account), number in truth.by_account.items()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 MAX_EVENTS_SHOWN = 50
+MAX_CHARACTERS = 64 * 1024 * 1024
 STATUS_WORDS = {
     "Send": "sent",
     "Delivery": "delivered",
@@ -46,6 +47,11 @@ class InboxMessage:
     events: list[tuple[float, str]] = field(default_factory=list)
 
     @property
+    def characters(self) -> int:
+        """About what it takes in memory."""
+        return len(self.html) + len(self.text) + len(self.subject)
+
+    @property
     def status(self) -> str:
         """The furthest event so far."""
         if self.inbound:
@@ -65,22 +71,23 @@ def rank(status: str) -> int:
 
 
 class Inbox:
-    """A bounded ring; the oldest messages go."""
+    """A ring bounded in messages and in characters; the oldest messages go."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._messages: OrderedDict[str, InboxMessage] = OrderedDict()
-        self.seen = 0
+        self._characters = 0
 
     def __len__(self) -> int:
         return len(self._messages)
 
     def add(self, message: InboxMessage) -> None:
         """Keep a message."""
-        self.seen += 1
         self._messages[message.message_id] = message
-        if len(self._messages) > self._size:
-            self._messages.popitem(last=False)
+        self._characters += message.characters
+        while len(self._messages) > self._size or self._characters > MAX_CHARACTERS:
+            _, oldest = self._messages.popitem(last=False)
+            self._characters -= oldest.characters
 
     def note(self, message_id: str, kind: str) -> None:
         """Add an event to a message that is still here."""

@@ -12,6 +12,8 @@ import httptools
 TOTAL_SECONDS = 15.0
 """Both SNS and Twilio give a webhook 15 seconds."""
 CONNECTIONS_AN_ORIGIN = 16
+MAX_PENDING = 20_000
+"""Beyond it a callback is lost and counted as failed, as a provider gives up on a dead webhook."""
 
 Headers = Iterable[tuple[str, str]]
 
@@ -75,6 +77,7 @@ class Poster:
         self._tasks: set[asyncio.Task[None]] = set()
         self.posted = 0
         self.failed = 0
+        self._pending = 0
 
     async def post(self, url: str, headers: Headers, body: bytes) -> int | None:
         """The response's status; None where there was none in time."""
@@ -85,12 +88,15 @@ class Poster:
         data = encode_request(target, parts.netloc, headers, body)
         self.posted += 1
         status: int | None = None
-        async with origin.turn:
+        if self._pending < MAX_PENDING:
+            self._pending += 1
             try:
-                async with asyncio.timeout(TOTAL_SECONDS):
+                async with origin.turn, asyncio.timeout(TOTAL_SECONDS):
                     status = await self._exchange(origin, parts.scheme, parts.hostname or "", port, data)
             except (TimeoutError, OSError):
                 status = None
+            finally:
+                self._pending -= 1
         self.failed += status is None or status >= 400
         return status
 

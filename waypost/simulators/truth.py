@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from waypost.simulators.errors import TruthLogError
 
 INDEX_EVERY = 256
 MAX_PAGE = 10_000
+RECENT_DUPLICATES = 100
 
 
 def body_digest(*, subject: str, html: str, text: str) -> str:
@@ -44,6 +45,8 @@ class TruthLog:
         self._pairs: set[int] = set()
         self.count = 0
         self.duplicates = 0
+        self.recent_duplicates: deque[int] = deque(maxlen=RECENT_DUPLICATES)
+        """Numbers of the last acceptances whose recipient had had the same body before."""
         self.by_account: Counter[tuple[str, str]] = Counter()
         self._reload()
 
@@ -83,6 +86,7 @@ class TruthLog:
         pair = pair_digest(entry["recipient"], entry["body_sha256"])
         if pair in self._pairs:
             self.duplicates += 1
+            self.recent_duplicates.append(self.count - 1)
         else:
             self._pairs.add(pair)
 
