@@ -125,6 +125,7 @@ CREATE TABLE senders (
     PRIMARY KEY (tenant_id, id),
     UNIQUE (tenant_id, key)
 );
+CREATE INDEX senders_by_address ON senders (account_id, address);
 CREATE UNIQUE INDEX senders_one_default ON senders (tenant_id, channel, mode) WHERE is_default;
 
 CREATE TABLE contacts (

@@ -1,6 +1,7 @@
 """Rows of the ledger, made by hand: an account, a tenant, messages and their attempts."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,10 +20,22 @@ from waypost.store.database import Database, Role
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
+def database_settings(database: TestDatabase) -> DatabaseSettings:
+    """The settings of a process that uses this database."""
+    environment = {name.removeprefix("WAYPOST_").lower(): value for name, value in database.environment().items()}
+    return DatabaseSettings.model_validate(environment)
+
+
 def relay_pool(database: TestDatabase) -> Database:
     """A pool of the role that ingest and the loops run as; to be opened by the test."""
-    environment = {name.removeprefix("WAYPOST_").lower(): value for name, value in database.environment().items()}
-    return Database(DatabaseSettings.model_validate(environment), Role.RELAY, size=4)
+    return Database(database_settings(database), Role.RELAY, size=4)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 5.0) -> None:
+    """Return once the condition holds. Raises `TimeoutError`."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - what is waited for happens in PostgreSQL
+            await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True)
