@@ -9,7 +9,20 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
 
-from api import errors, health, keys, logs, messages, provider_accounts, senders, tenants
+from api import (
+    alerts,
+    contacts,
+    errors,
+    health,
+    keys,
+    logs,
+    messages,
+    provider_accounts,
+    senders,
+    suppressions,
+    templates,
+    tenants,
+)
 from api.key_ring import TOUCH_EVERY_S
 from api.metrics import ApiMetrics
 from api.middleware import BodyBound, Observed
@@ -19,10 +32,14 @@ from waypost.store.database import DatabaseAway
 
 ROUTERS: tuple[APIRouter, ...] = (
     messages.router,
+    contacts.router,
+    templates.router,
+    suppressions.router,
     senders.router,
     tenants.router,
     keys.router,
     provider_accounts.router,
+    alerts.router,
     health.router,
 )
 """In the order of their traffic: routes are tried one after the other."""

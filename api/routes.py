@@ -6,11 +6,10 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from api.dependencies import Guard, NeedsAdmin, NeedsScope
-from api.problems import MEDIA_TYPE
+from api.problems import MEDIA_TYPE, ApiError, FieldError
 
 _MEANINGS = {
     400: "The body is not JSON",
@@ -40,7 +39,7 @@ class JsonRequest(Request):
     """A request whose body is JSON as RFC 8259 has it: no NaN, no lone surrogates, and no U+0000 in any text."""
 
     async def json(self) -> Any:
-        """The body. Raises orjson's JSONDecodeError, or `RequestValidationError` naming the field with the NUL."""
+        """The body. Raises orjson's JSONDecodeError, or `ApiError` naming the field with the NUL."""
         if not hasattr(self, "_json"):
             body = await self.body()
             value = orjson.loads(body)
@@ -52,12 +51,13 @@ class JsonRequest(Request):
 
 def _refuse_nul(value: object) -> None:
     # A backslash may itself be escaped, so that only the parsed value tells.
-    pending: list[tuple[tuple[int | str, ...], object]] = [(("body",), value)]
+    pending: list[tuple[tuple[int | str, ...], object]] = [((), value)]
     while pending:
         place, item = pending.pop()
         if isinstance(item, str) and "\0" in item:
-            message = "The character U+0000 is not allowed; remove it."
-            raise RequestValidationError([{"type": "nul_character", "loc": place, "msg": message, "input": None}])
+            advice = "The character U+0000 is not allowed; remove it."
+            field = ".".join(map(str, place)) or "body"
+            raise ApiError("validation_failed", advice, errors=[FieldError(field=field, message=advice)])
         if isinstance(item, dict):
             pending += [((*place, "(key)"), key) for key in item]
             pending += [((*place, key), child) for key, child in item.items()]

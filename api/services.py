@@ -1,5 +1,6 @@
 """What the routes share: made once by the composition root, handed to a route by `Depends`."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -60,6 +61,8 @@ class Services:
     rates: RequestRates
     sealer: Sealer
     intake: MessageIntake
+    workshop: ThreadPoolExecutor
+    """Where templates are compiled and previewed."""
     metrics: ApiMetrics
 
     @classmethod
@@ -76,6 +79,7 @@ class Services:
             rates=RequestRates(),
             sealer=Sealer(settings.secrets.secret_key.get_secret_value()),
             intake=MessageIntake(app_db),
+            workshop=ThreadPoolExecutor(max_workers=1, thread_name_prefix="workshop"),
             metrics=metrics,
         )
 
@@ -88,6 +92,7 @@ class Services:
         """Give everything back."""
         await self.app_db.close()
         await self.relay_db.close()
+        self.workshop.shutdown(cancel_futures=True)
 
 
 async def services(request: Request) -> Services:
