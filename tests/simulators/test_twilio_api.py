@@ -18,6 +18,11 @@ def form(received: Received) -> dict[str, str]:
     return dict(parse_qsl(received.body.decode()))
 
 
+def by_status(calls: list[Received]) -> dict[str, dict[str, str]]:
+    """Callbacks by their status: they may overtake each other, as Twilio's do."""
+    return {form(each)["MessageStatus"]: form(each) for each in calls}
+
+
 def code_of(simulator: RunningSimulator, sid: str, **message: str) -> tuple[int, int | None]:
     with pytest.raises(TwilioRestException) as error:
         twilio(simulator, sid).messages.create(**{"to": ADA, "from_": SENDER, "body": "Hi", **message})
@@ -32,7 +37,7 @@ def test_a_message_goes_through_its_statuses_and_signed_callbacks(
     made = client.messages.create(to=ADA, from_=SENDER, body="Hi", status_callback=callback, validity_period=60)
     assert (made.status, made.num_segments) == ("queued", "1")
     calls = webhook.wait(3)
-    assert [form(each)["MessageStatus"] for each in calls] == ["queued", "sent", "delivered"]
+    assert set(by_status(calls)) == {"queued", "sent", "delivered"}
     for each in calls:
         assert RequestValidator("token").validate(callback, form(each), each.headers["x-twilio-signature"])
     assert client.messages(made.sid or "").fetch().status == "delivered"
@@ -46,8 +51,8 @@ def test_an_undelivered_message_carries_its_error_code(simulator: RunningSimulat
         to="+15005630001", messaging_service_sid="MG1", body="Hi", status_callback=f"{webhook.url}/status/a"
     )
     assert made.status == "accepted"
-    last = form(webhook.wait(3)[2])
-    assert (last["MessageStatus"], last["ErrorCode"], last["MessagingServiceSid"]) == ("undelivered", "30006", "MG1")
+    last = by_status(webhook.wait(3))["undelivered"]
+    assert (last["ErrorCode"], last["MessagingServiceSid"]) == ("30006", "MG1")
     assert client.messages(made.sid or "").fetch().error_code == 30006
 
 
@@ -55,7 +60,7 @@ def test_whatsapp_messages_are_read(simulator: RunningSimulator, sid: str, webho
     twilio(simulator, sid).messages.create(
         to=f"whatsapp:{ADA}", from_=f"whatsapp:{SENDER}", body="Hi", status_callback=f"{webhook.url}/status/a"
     )
-    assert form(webhook.wait(4)[3])["MessageStatus"] == "read"
+    assert set(by_status(webhook.wait(4))) == {"queued", "sent", "delivered", "read"}
 
 
 @pytest.mark.parametrize(
@@ -144,4 +149,4 @@ def test_callbacks_can_be_lost(
 ) -> None:
     fault("drop_events", provider="twilio", account=sid, kinds=["sent"])
     twilio(simulator, sid).messages.create(to=ADA, from_=SENDER, body="Hi", status_callback=f"{webhook.url}/status/a")
-    assert [form(each)["MessageStatus"] for each in webhook.wait(2)] == ["queued", "delivered"]
+    assert set(by_status(webhook.wait(2))) == {"queued", "delivered"}

@@ -28,6 +28,7 @@ class Control:
         self._poster = poster
         self._routes: dict[tuple[str, str], Callable[[Request, list[str]], Reply]] = {
             ("GET", "health"): lambda *_: json_reply({"status": "ok", "url": simulator.base_url}),
+            ("POST", "quiesce"): self._quiesce,
             ("GET", "faults"): lambda *_: json_reply(simulator.faults.view()),
             ("PUT", "faults"): self._put_faults,
             ("POST", "faults"): self._post_faults,
@@ -50,6 +51,10 @@ class Control:
             return route(request, rest)
         except ControlError as error:
             return json_reply({"error": str(error)}, status=400)
+
+    def _quiesce(self, *_: Any) -> Reply:
+        self._simulator.quiesce()
+        return json_reply({"status": "quiet"})
 
     def _put_faults(self, request: Request, _: list[str]) -> Reply:
         return self._faults_changed(self._simulator.faults.replace(read_json(request)))

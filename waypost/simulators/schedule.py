@@ -31,6 +31,12 @@ class Schedule:
         if self._timer is None or self._heap[0][0] >= due:
             self._arm()
 
+    def run_all(self) -> None:
+        """Do everything now, in order, also what that schedules."""
+        while self._heap:
+            heapq.heappop(self._heap)[2]()
+        self.clear()
+
     def clear(self) -> None:
         """Forget everything."""
         self._heap.clear()

@@ -35,7 +35,7 @@ class SimulatorServer:
         self._connections: set[HttpConnection] = set()
         self._server: asyncio.Server | None = None
         webhooks = SnsWebhooks(self._simulator, self._poster)
-        messages = TwilioMessages()
+        messages = TwilioMessages(self._simulator.twilio_journal)
         callbacks = TwilioCallbacks(self._simulator, messages, self._poster)
         self._ses = SesApi(self._simulator, SesPublisher(self._simulator, webhooks))
         self._sqs = SqsApi(self._simulator)

@@ -55,7 +55,7 @@ class SesPublisher:
     def _queue_body(self, event: SesEvent, account: Account) -> bytes:
         if account.settings.raw_delivery:
             return event_document(event, account)
-        return self._envelope(event, account, signed=self._simulator.config.sign_sqs)
+        return self._envelope(event, account, signed=self._simulator.sign_sqs)
 
     def _envelope(self, event: SesEvent, account: Account, *, signed: bool) -> bytes:
         return self._simulator.notary.notification(

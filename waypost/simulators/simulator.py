@@ -9,10 +9,22 @@ from waypost.simulators.accounts import Account, Accounts
 from waypost.simulators.faults import Faults
 from waypost.simulators.feed import Feed
 from waypost.simulators.inbox import Inbox, InboxMessage
+from waypost.simulators.persistence import (
+    QUEUES_SUFFIX,
+    TWILIO_SUFFIX,
+    Journal,
+    beside,
+    save_queues,
+    saved_messages,
+)
 from waypost.simulators.schedule import Schedule
 from waypost.simulators.sns import Notary
 from waypost.simulators.sqs_queue import Queue
 from waypost.simulators.truth import TruthLog, body_digest
+
+
+SIGNED_AT_STOP = 5_000
+"""A longer backlog is saved unsigned: signing it would take longer than a supervisor waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +66,10 @@ class Simulator:
         self.notary = Notary()
         self.queues: dict[str, Queue] = {}
         self.requests = 0
+        self.sign_sqs = config.sign_sqs
         self.started = time.time()
+        self.twilio_journal = Journal(None if config.log_path is None else beside(config.log_path, TWILIO_SUFFIX))
+        self._restore_queues()
 
     def queue(self, name: str) -> Queue:
         """A queue, made on first use."""
@@ -88,7 +103,23 @@ class Simulator:
         )
         self.inbox.add(message)
 
+    def quiesce(self) -> None:
+        """Let every event that is still to come happen now."""
+        self.schedule.run_all()
+
     def close(self) -> None:
-        """Stop timers, close the log."""
-        self.schedule.clear()
+        """Let events happen, save unread queues, close the logs."""
+        self.quiesce()
+        self.faults.remove(None)
+        self.feed.resume()
+        self.sign_sqs = self.sign_sqs and sum(queue.ready for queue in self.queues.values()) < SIGNED_AT_STOP
+        if self.config.log_path is not None:
+            save_queues(beside(self.config.log_path, QUEUES_SUFFIX), self.queues.values())
+        self.twilio_journal.close()
         self.truth.close()
+
+    def _restore_queues(self) -> None:
+        if self.config.log_path is None:
+            return
+        for name, message in saved_messages(beside(self.config.log_path, QUEUES_SUFFIX)):
+            self.queue(name).restore(message)

@@ -73,6 +73,14 @@ class Queue:
         self._call_polls()
         return message.message_id
 
+    def restore(self, message: QueuedMessage) -> None:
+        """Add a message of an earlier process."""
+        self._ready.append(message)
+
+    def all_messages(self) -> list[QueuedMessage]:
+        """Everything that was not deleted: what is in flight first."""
+        return [*self._inflight.values(), *self._ready]
+
     def receive(self, limit: int, visibility: float) -> list[QueuedMessage]:
         """Take up to `limit` messages out of sight for `visibility` seconds."""
         self._expire()

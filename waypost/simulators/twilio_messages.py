@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from waypost.simulators.persistence import Journal
+from waypost.simulators.twilio_fate import fate_of
+
 API_VERSION = "2010-04-01"
 MAX_KEPT = 100_000
 GSM_SINGLE, GSM_PART, UCS_SINGLE, UCS_PART = 160, 153, 70, 67
@@ -69,6 +72,29 @@ class TwilioMessage:
         }
 
 
+JOURNALLED = (
+    "account",
+    "to",
+    "sender",
+    "service",
+    "body",
+    "status",
+    "status_callback",
+    "direction",
+    "sid",
+    "created_at",
+)
+
+
+def revived(message: TwilioMessage) -> TwilioMessage:
+    """A message of an earlier process, come to the end of its statuses."""
+    if message.direction == "outbound-api":
+        fate = fate_of(message.to)
+        message.move(fate.statuses[-1][0], fate.error_code)
+        message.sent_at = message.updated_at = message.created_at
+    return message
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListFilter:
     """Filters of Twilio's list; the times bound `date_sent`, which an unsent message does not have."""
@@ -97,12 +123,20 @@ class ListFilter:
 class TwilioMessages:
     """The last messages of all accounts, found by sid or recipient."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
         self._by_sid: OrderedDict[str, TwilioMessage] = OrderedDict()
         self._by_to: dict[tuple[str, str], list[TwilioMessage]] = {}
 
+        for line in journal.read():
+            self._keep(revived(TwilioMessage(**line)))
+
     def add(self, message: TwilioMessage) -> None:
-        """Keep a message; the oldest goes when there are too many."""
+        """Keep a message, also for the next process; the oldest goes when there are too many."""
+        self._journal.write({name: getattr(message, name) for name in JOURNALLED})
+        self._keep(message)
+
+    def _keep(self, message: TwilioMessage) -> None:
         self._by_sid[message.sid] = message
         self._by_to.setdefault((message.account, message.to), []).append(message)
         if len(self._by_sid) > MAX_KEPT:
