@@ -43,6 +43,19 @@ def test_the_demo_tenants_key_opens_the_api_and_the_accounts_are_simulated(stack
     assert {account["endpoint"] for account in accounts["data"]} == {stack.urls["simulators"]}
 
 
+def test_an_email_and_a_text_message_go_out_and_come_back_delivered(stack: RunningStack) -> None:
+    wanted = {
+        "email": {"to": {"email": "anna@example.com"}, "content": {"subject": "Hi", "text": "Hello"}},
+        "sms": {"to": {"phone": "+14155550123"}, "content": {"body": "Hello"}},
+    }
+    headers = {"authorization": f"Bearer {stack.demo_api_key}"}
+    with httpx.Client(base_url=stack.urls["api"], headers=headers, trust_env=False) as api:
+        accepted = [api.post("/v1/messages", json={"channel": name, **body}) for name, body in wanted.items()]
+        assert [answer.status_code for answer in accepted] == [202, 202]
+        for answer in accepted:
+            _await_delivery(api, answer.json()["id"])
+
+
 def test_every_printed_address_answers(stack: RunningStack) -> None:
     pages = [
         url
@@ -69,6 +82,13 @@ def test_kill_nine_of_the_supervisor_leaves_nothing_and_the_next_start_finds_the
         assert {name: again.ports[name] for name in ("api", "postgres")} == {
             name: stack.ports[name] for name in ("api", "postgres")
         }
+
+
+def _await_delivery(api: httpx.Client, message: str) -> None:
+    deadline = time.monotonic() + 15
+    while (story := api.get(f"/v1/messages/{message}").json())["delivery"] != "delivered":
+        assert time.monotonic() < deadline, f"{story['status']}, {story['delivery']}"
+        time.sleep(0.05)
 
 
 def _dev(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
