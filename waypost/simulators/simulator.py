@@ -22,7 +22,6 @@ from waypost.simulators.sns import Notary
 from waypost.simulators.sqs_queue import Queue
 from waypost.simulators.truth import TruthLog, body_digest
 
-
 SIGNED_AT_STOP = 5_000
 """A longer backlog is saved unsigned: signing it would take longer than a supervisor waits."""
 
