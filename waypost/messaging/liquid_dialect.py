@@ -26,7 +26,7 @@ from liquid.builtin.tags import (
     unless_tag,
 )
 from liquid.exceptions import LiquidError, ResourceLimitError, UndefinedError
-from liquid.filter import with_context
+from liquid.filter import string_filter, with_context
 from liquid.template import BoundTemplate
 
 from waypost.messaging import liquid_limits
@@ -36,8 +36,11 @@ from waypost.messaging.content_errors import (
     TemplateSyntaxError,
     UndefinedVariableError,
 )
+from waypost.messaging.plain_text import text_of
 
-MAX_LIQUID_TAGS = 20_000
+MAX_LIQUID_TAGS = 5_000
+MAX_LIQUID_TAG = 5_000
+"""Characters in one tag, from brace to brace."""
 ROOTS = frozenset({"contact", "data", "tenant", "message", "unsubscribe_url", "now"})
 """The names a template may start from; rendering.py fills them."""
 
@@ -63,6 +66,9 @@ _MAX_DATE_TEXT = 64
 _MAX_DATE_FORMAT = 200
 _HTML_FILTERS = ("escape", "escape_once", "newline_to_br", "safe")
 _DELIMITERS = re.compile(r"\{\{|\{%")
+_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+# glibc's strftime pads to any width: %0999999999d runs for minutes.
+_WIDE_DIRECTIVE = re.compile(r"%[^a-zA-Z%]*[0-9]{3}")
 _RAW = re.compile(r"\{%-?\s*+(raw|endraw|doc|enddoc)\s*+-?%\}")
 _HINTS = {
     "include": "Templates cannot include others.",
@@ -87,6 +93,7 @@ class LiquidDialect(Environment):
         for tag in _TAGS:
             self.add_tag(tag)
         self.add_filter("date", _date)
+        self.add_filter("strip_html", _strip_html)
         if not self.autoescape:
             for name in _HTML_FILTERS:
                 self.add_filter(name, _as_is)
@@ -102,6 +109,12 @@ def _as_is(value: object) -> object:
     return value
 
 
+@string_filter
+def _strip_html(value: str) -> str:
+    # The builtin uses HTMLParser; see markup.py. The result is text and is escaped again in HTML.
+    return text_of(value)
+
+
 @with_context
 def _date(value: object, fmt: object = "%Y-%m-%d", *, context: RenderContext) -> object:
     """The builtin, but `now` comes from the caller and whole numbers are UTC, not this machine's zone."""
@@ -113,7 +126,9 @@ def _date(value: object, fmt: object = "%Y-%m-%d", *, context: RenderContext) ->
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         value = datetime.fromtimestamp(value, UTC)
-    return liquid_date(value, fmt[:_MAX_DATE_FORMAT] if isinstance(fmt, str) else fmt, environment=context.env)
+    if isinstance(fmt, str) and (len(fmt) > _MAX_DATE_FORMAT or _WIDE_DIRECTIVE.search(fmt)):
+        raise liquid_limits.UnfitValueError("The format of date is too long or too wide.")
+    return liquid_date(value, fmt, environment=context.env)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +182,14 @@ def _check_shape(source: str, tags: int, field: str) -> None:
         at = source.rfind(opening)
         if at > source.rfind(closing):
             raise TemplateSyntaxError(f"{opening} is never closed by {closing}.", field=field, line=_line(source, at))
+    for found in _TAG.finditer(source):
+        if found.end() - found.start() > MAX_LIQUID_TAG:
+            raise TemplateSyntaxError(
+                f"A Liquid tag may have {MAX_LIQUID_TAG} characters.",
+                field=field,
+                line=_line(source, found.start()),
+                bound=MAX_LIQUID_TAG,
+            )
     expected = ""
     for found in _RAW.finditer(source):
         if expected not in ("", found[1]) or (not expected and found[1].startswith("end")):

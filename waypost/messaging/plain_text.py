@@ -5,9 +5,9 @@ and branches still enclose what they enclosed. (A layout engine would move or dr
 """
 
 import re
-from html.parser import HTMLParser
 
 from waypost.messaging.html_source import protect
+from waypost.messaging.markup import EndTag, StartTag, Text, read_markup
 
 _SKIPPED = frozenset({"head", "style", "script", "title", "noscript", "template"})
 _BLOCKS = frozenset(
@@ -25,11 +25,16 @@ def html_to_text(source: str) -> str:
     """Plain text of HTML: links as `text (URL)`, list items as `- item`, images as their alt text."""
     protected = protect(source)
     walker = _Walker()
-    walker.feed(protected.text)
-    walker.close()
+    for token in read_markup(protected.text):
+        walker.read(token)
     # Escaped braces of the HTML must not become Liquid in the text.
     text = walker.text().replace("{{", "{ {").replace("{%", "{ %")
     return tidy(protected.restore(text))
+
+
+def text_of(source: str) -> str:
+    """The bare text between the tags, for the `strip_html` filter."""
+    return "".join(token.text for token in read_markup(source) if isinstance(token, Text) and not token.raw)
 
 
 def tidy(text: str) -> str:
@@ -37,55 +42,63 @@ def tidy(text: str) -> str:
     return _BLANK_LINES.sub("\n\n", text).strip()
 
 
-class _Walker(HTMLParser):
+class _Walker:
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self._parts: list[str] = []
         self._skipping: list[str] = []
         self._links: list[tuple[str, int]] = []
 
     def text(self) -> str:
         """What was read, with spaces around line breaks removed."""
-        return re.sub(r" *\n *", "\n", "".join(self._parts))
+        return re.sub(r" *+\n *+", "\n", "".join(self._parts))
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Break lines, note links, skip what is not shown."""
-        found = {name: value or "" for name, value in attrs}
+    def read(self, token: StartTag | EndTag | Text) -> None:
+        """Take the next token."""
         if self._skipping:
-            if tag == self._skipping[0]:
-                self._skipping.append(tag)
-            return
-        if tag not in _VOID and (tag in _SKIPPED or _HIDDEN.search(found.get("style", ""))):
-            self._skipping.append(tag)
-        elif tag == "a":
-            self._links.append((found.get("href", ""), len(self._parts)))
-        elif tag == "img":
-            self._parts.append(found.get("alt", ""))
-        else:
-            self._break_before(tag)
+            self._skip(token)
+        elif isinstance(token, StartTag):
+            self._start(token)
+        elif isinstance(token, EndTag):
+            self._end(token.name)
+        elif not token.raw:
+            self._parts.append(_SPACES.sub(" ", token.text))
 
-    def _break_before(self, tag: str) -> None:
-        if tag in _PARAGRAPHS:
+    def _skip(self, token: StartTag | EndTag | Text) -> None:
+        """Pass over an element that is not shown, to its own end tag."""
+        if isinstance(token, StartTag) and token.name == self._skipping[0]:
+            self._skipping.append(token.name)
+        elif isinstance(token, EndTag) and token.name == self._skipping[0]:
+            self._skipping.pop()
+
+    def _start(self, tag: StartTag) -> None:
+        attributes = tag.read_attributes()
+        if tag.name not in _VOID and (tag.name in _SKIPPED or _HIDDEN.search(attributes.get("style", ""))):
+            self._skipping.append(tag.name)
+        elif tag.name == "a":
+            self._links.append((attributes.get("href", ""), len(self._parts)))
+        elif tag.name == "img":
+            self._parts.append(attributes.get("alt", ""))
+        else:
+            self._break_before(tag.name)
+
+    def _break_before(self, name: str) -> None:
+        if name in _PARAGRAPHS:
             self._parts.append("\n\n")
-        elif tag == "br" or tag in _BLOCKS:
+        elif name == "br" or name in _BLOCKS:
             self._parts.append("\n")
-        if tag == "li":
+        if name == "li":
             self._parts.append("- ")
-        elif tag == "hr":
+        elif name == "hr":
             self._parts.append("---\n")
 
-    def handle_endtag(self, tag: str) -> None:
-        """Break lines and print the address of a link."""
-        if self._skipping:
-            if tag == self._skipping[0]:
-                self._skipping.pop()
-        elif tag == "a" and self._links:
+    def _end(self, name: str) -> None:
+        if name == "a" and self._links:
             self._end_link(*self._links.pop())
-        elif tag in ("td", "th"):
+        elif name in ("td", "th"):
             self._parts.append(" ")
-        elif tag in _PARAGRAPHS:
+        elif name in _PARAGRAPHS:
             self._parts.append("\n\n")
-        elif tag in _BLOCKS:
+        elif name in _BLOCKS:
             self._parts.append("\n")
 
     def _end_link(self, href: str, start: int) -> None:
@@ -93,8 +106,3 @@ class _Walker(HTMLParser):
         if not href or href.startswith("#") or href.removeprefix("mailto:").removeprefix("tel:") == shown:
             return
         self._parts.append(f" ({href})" if shown else href)
-
-    def handle_data(self, data: str) -> None:
-        """Keep text, white space collapsed as a browser does."""
-        if not self._skipping:
-            self._parts.append(_SPACES.sub(" ", data))

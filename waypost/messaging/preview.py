@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
 
+from waypost.messaging.markup import StartTag, read_markup
 from waypost.messaging.rendering import RenderedContent
 from waypost.messaging.sms_encoding import SmsEncoding, count_segments, suggest_replacement
 from waypost.messaging.values import Channel
@@ -101,28 +101,13 @@ def _email(rendered: RenderedContent) -> Iterator[PreviewWarning]:
         )
 
 
-class _Links(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.links: list[str] = []
-        self.images_without_alt: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Collect links and images."""
-        found = dict(attrs)
-        if tag == "a" and "href" in found:
-            self.links.append((found["href"] or "").strip())
-        elif tag == "img" and "alt" not in found:
-            self.images_without_alt.append((found.get("src") or "")[:200])
-
-
 def _html(html: str) -> Iterator[PreviewWarning]:
-    reader = _Links()
-    reader.feed(html)
-    reader.close()
-    for link in list(dict.fromkeys(reader.links))[: 2 * _MOST_OF_A_KIND]:
+    tags = [(token.name, token.read_attributes()) for token in read_markup(html) if isinstance(token, StartTag)]
+    links = dict.fromkeys(found["href"].strip() for name, found in tags if name == "a" and "href" in found)
+    for link in list(links)[: 2 * _MOST_OF_A_KIND]:
         yield from _link(link)
-    for source in reader.images_without_alt[:_MOST_OF_A_KIND]:
+    bare = [found.get("src", "")[:200] for name, found in tags if name == "img" and "alt" not in found]
+    for source in bare[:_MOST_OF_A_KIND]:
         yield _warn(WarningCode.IMAGE_WITHOUT_ALT, "An image has no alt text.", source=source)
 
 

@@ -137,15 +137,11 @@ def _compile_content(content: EmailContent | SmsContent | WhatsappContent, field
 
 def _compile_email(content: EmailContent, field: str) -> CompiledContent:
     subject = compile_liquid(content.subject, field=f"{field}.subject", autoescape=False)
-    source = _html_source(content, field)
-    body = None
-    if source is not None:
-        shown = _with_preheader(source, content.preheader, field)
-        body = compile_liquid(shown, field=_html_field(content, field), autoescape=True)
+    body, source = _compile_html(content, field)
     if content.text is not None:
         text: LiquidText | None = compile_liquid(content.text, field=f"{field}.text", autoescape=False)
     else:
-        text = _derived_text(source or "", field)
+        text = _derived_text(source, field)
     parts = [part for part in (subject, body, text) if part is not None]
     return CompiledContent(
         subject=subject,
@@ -156,19 +152,20 @@ def _compile_email(content: EmailContent, field: str) -> CompiledContent:
     )
 
 
-def _html_field(content: EmailContent, field: str) -> str:
-    return f"{field}.mjml" if content.mjml is not None else f"{field}.html"
+def _compile_html(content: EmailContent, field: str) -> tuple[LiquidText | None, str]:
+    """The HTML part, and its source with Liquid but without preheader.
 
-
-def _html_source(content: EmailContent, field: str) -> str | None:
-    """HTML with Liquid. The author's source is parsed first, so that lines in errors are the author's."""
-    source = content.mjml if content.mjml is not None else content.html
-    if source is None:
-        return None
-    compile_liquid(source, field=_html_field(content, field), autoescape=True)
+    The author's source is parsed first, so that lines in errors are the author's.
+    """
+    written, place = content.html, f"{field}.html"
     if content.mjml is not None:
-        source = mjml_to_html(source, field=_html_field(content, field))
-    return inline_css(source)
+        written, place = content.mjml, f"{field}.mjml"
+    if written is None:
+        return None, ""
+    as_written = compile_liquid(written, field=place, autoescape=True)
+    source = inline_css(written if content.mjml is None else mjml_to_html(written, field=place))
+    shown = _with_preheader(source, content.preheader, field)
+    return as_written if shown == written else compile_liquid(shown, field=place, autoescape=True), source
 
 
 def _with_preheader(source: str, preheader: str | None, field: str) -> str:
