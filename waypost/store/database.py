@@ -11,6 +11,8 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection, OperationalError, conninfo
+from psycopg.errors import InFailedSqlTransaction
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -74,11 +76,22 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, tenant: UUID | None = None) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
-        """One transaction in pipeline mode: statements queue up until a result is asked for; committed at the end."""
-        async with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
-            if tenant is not None:
-                await connection.execute(_SET_TENANT, (str(tenant),))
-            yield connection
+        """One transaction in pipeline mode: statements queue up until a result is asked for; committed at the end.
+
+        Results that are fetched after the block share its one round trip. A statement's error may come as late as the
+        block's end; after one, nothing of the block is committed.
+        """
+        async with self._pool.connection() as connection, _explicit(connection):
+            async with connection.pipeline():
+                # Not connection.transaction(): in a pipeline it waits for PostgreSQL at its begin, before and after
+                # its commit, four round trips where one will do.
+                await connection.execute("BEGIN", prepare=True)
+                if tenant is not None:
+                    await connection.execute(_SET_TENANT, (str(tenant),), prepare=True)
+                yield connection
+                commit = await connection.cursor().execute("COMMIT", prepare=True)
+            if commit.statusmessage != "COMMIT":  # a failed transaction's COMMIT is a ROLLBACK
+                raise InFailedSqlTransaction("an error inside the transaction was passed over: nothing was committed")
 
     @asynccontextmanager
     async def session(self, tenant: UUID | None = None) -> AsyncIterator[AsyncSession]:
@@ -101,6 +114,21 @@ class Database:
                 f"{name} is a superuser, bypasses row security or owns tables; "
                 "set WAYPOST_APP_PASSWORD and WAYPOST_RELAY_PASSWORD and let `waypost migrate` make the roles"
             )
+
+
+@asynccontextmanager
+async def _explicit(connection: AsyncConnection[tuple[Any, ...]]) -> AsyncIterator[None]:
+    """Leave BEGIN and COMMIT to the block; what it leaves open is rolled back, what it breaks is not used again."""
+    await connection.set_autocommit(True)
+    try:
+        yield
+    finally:
+        if connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+            await connection.rollback()
+        if connection.info.transaction_status is TransactionStatus.IDLE:
+            await connection.set_autocommit(False)
+        else:
+            await connection.close()
 
 
 _ROLE_SAFETY = """
