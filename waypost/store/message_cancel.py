@@ -34,7 +34,7 @@ WITH target AS (
 ), closed AS (
     UPDATE messages m SET phase = 'closed', outcome = 'cancelled', outcome_reason = 'cancelled_by_caller',
            outcome_at = waypost_now(), cancel_requested_at = COALESCE(m.cancel_requested_at, waypost_now()),
-           hold_reason = NULL
+           hold_reason = NULL, due_at = COALESCE(m.due_at, waypost_now())
     FROM target t, allowed
     WHERE m.tenant_id = %(tenant)s AND m.id = t.id AND t.outcome IS NULL AND NOT t.out_there
         AND t.phase IN ('ready', 'waiting')
