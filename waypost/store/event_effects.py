@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from waypost.messaging.addresses import address_key
 from waypost.messaging.evidence import LedgerMessage
 from waypost.messaging.ids import suppression_id
-from waypost.messaging.values import Channel, EventKind, Outcome, Phase, SuppressionReason
+from waypost.messaging.values import Channel, EventKind, Outcome, SuppressionReason
 
 Connection = AsyncConnection[Any]
 
@@ -28,7 +28,6 @@ class Change:
     message_id: UUID
     channel: Channel
     address: str = field(repr=False)
-    phase: Phase
     source: str
     source_id: UUID
     has_fallback: bool
@@ -204,17 +203,15 @@ async def _clear_soft_bounces(connection: Connection, changes: Sequence[Change])
 
 
 # The clock of a fallback starts when its primary is known to be out there, and runs out when it is known not to arrive.
-# A held primary has no execution that would drive the fallback: the dispatcher does.
 _TELL_FALLBACKS = """
 WITH told AS (
     SELECT * FROM unnest(%(tenants)s::uuid[], %(messages)s::uuid[], %(sources)s::text[], %(source_ids)s::uuid[],
-                         %(sent)s::bool[], %(lost)s::bool[], %(driverless)s::bool[])
-        AS t (tenant_id, id, source, source_id, sent, lost, driverless)
+                         %(sent)s::bool[], %(lost)s::bool[])
+        AS t (tenant_id, id, source, source_id, sent, lost)
 ), started AS (
     UPDATE messages f
     SET due_at = CASE WHEN t.lost THEN LEAST(f.due_at, waypost_now())
-                      ELSE COALESCE(f.due_at, waypost_now() + p.fallback_after) END,
-        phase = CASE WHEN t.driverless THEN 'ready' ELSE f.phase END
+                      ELSE COALESCE(f.due_at, waypost_now() + p.fallback_after) END
     FROM told t JOIN messages p ON p.tenant_id = t.tenant_id AND p.id = t.id
     WHERE (t.sent OR t.lost) AND f.tenant_id = t.tenant_id AND f.source = t.source AND f.source_id = t.source_id
       AND f.part = 'fallback' AND f.phase = 'waiting'
@@ -222,7 +219,7 @@ WITH told AS (
 INSERT INTO outbox (workflow_id, signal)
 SELECT 'message/' || t.id, %(signal)s
 FROM told t JOIN messages f ON f.tenant_id = t.tenant_id AND f.source = t.source AND f.source_id = t.source_id
-WHERE f.part = 'fallback' AND f.phase = 'waiting' AND NOT t.driverless
+WHERE f.part = 'fallback' AND f.phase = 'waiting'
 """
 
 
@@ -237,21 +234,18 @@ async def _tell_fallbacks(connection: Connection, changes: Sequence[Change], *, 
         "source_ids": [change.source_id for change in told],
         "sent": [change.became_sent for change in told],
         "lost": [change.became_lost for change in told],
-        "driverless": [change.phase is Phase.HELD for change in told],
         "signal": signal,
     }
     await connection.execute(_TELL_FALLBACKS, values)
 
 
 _TELL_PROBES = """
-UPDATE probes p SET state = 'accepted', send_event_at = LEAST(p.send_event_at, e.at)
-FROM unnest(%s::uuid[], %s::timestamptz[]) AS e (id, at) WHERE p.id = e.id
+UPDATE probes p SET state = 'accepted', send_event_at = LEAST(p.send_event_at, e.occurred_at)
+FROM provider_events e WHERE e.id = ANY(%s) AND p.id = e.attempt_id AND p.account_id = e.account_id
 """
 
 
-async def tell_probes(connection: Connection, events: Sequence[tuple[UUID | None, datetime]]) -> None:
-    """Write down which of our own probes the feed has brought back: (id, when) of events that are no attempt's."""
+async def tell_probes(connection: Connection, events: Sequence[int]) -> None:
+    """Write down which of our own probes the feed has brought back: ids of events that are of no attempt."""
     if events:
-        await connection.execute(
-            _TELL_PROBES, ([identity for identity, _ in events], [occurred_at for _, occurred_at in events])
-        )
+        await connection.execute(_TELL_PROBES, (list(events),))

@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from waypost.messaging.evidence import Evidence, LedgerAttempt, LedgerMessage, Resolution, weigh
 from waypost.messaging.provider import ProviderEvent
 from waypost.messaging.status import DeliveryStatus
-from waypost.messaging.values import AttemptState, Channel, Delivery, EventKind, Outcome, Phase
+from waypost.messaging.values import AttemptState, Channel, Delivery, EventKind, Outcome
 from waypost.store.event_effects import Change, apply_effects, tell_probes
 
 Connection = AsyncConnection[Any]
@@ -103,7 +103,7 @@ FOR NO KEY UPDATE OF a
 """
 
 _LOCK_MESSAGES = """
-SELECT m.tenant_id, m.id, m.channel, m.address, m.phase, m.source, m.source_id, m.fallback_after,
+SELECT m.tenant_id, m.id, m.channel, m.address, m.source, m.source_id, m.fallback_after,
        m.outcome, m.outcome_reason, m.delivery, m.bounced, m.complained, m.undeliverable
 FROM unnest(%s::uuid[], %s::uuid[]) AS k (tenant_id, id)
 JOIN messages m ON m.tenant_id = k.tenant_id AND m.id = k.id
@@ -187,7 +187,7 @@ async def apply_events(connection: Connection, *, limit: int, signal: str) -> Ap
         return Applied(0)
     changes = await _weigh_all(connection, taken)
     await _write(connection, changes)
-    await tell_probes(connection, [(event.attempt_id, event.occurred_at) for event in taken if _may_be_probe(event)])
+    await tell_probes(connection, [event.id for event in taken if _may_be_probe(event)])
     await apply_effects(connection, changes, signal=signal)
     await connection.execute(_MARK_APPLIED, ([event.id for event in taken],))
     return Applied(len(taken), sum(change.became_sent for change in changes))
@@ -261,7 +261,7 @@ async def _lock_messages(connection: Connection, keys: tuple[list[UUID], list[UU
 
 
 def _change(row: tuple[Any, ...], attempts: tuple[LedgerAttempt, ...], events: Sequence[Taken]) -> Change:
-    tenant, message, channel, address, phase, source, source_id, fallback_after, outcome, reason, *status = row
+    tenant, message, channel, address, source, source_id, fallback_after, outcome, reason, *status = row
     before = LedgerMessage(
         outcome=Outcome(outcome) if outcome else None,
         outcome_reason=reason,
@@ -274,7 +274,6 @@ def _change(row: tuple[Any, ...], attempts: tuple[LedgerAttempt, ...], events: S
         message_id=message,
         channel=Channel(channel),
         address=address,
-        phase=Phase(phase),
         source=source,
         source_id=source_id,
         has_fallback=fallback is not None,
