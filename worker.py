@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -43,16 +43,27 @@ logger = logging.getLogger("waypost.worker")
 
 _RETRY_S = 0.5
 
+OpenDatabase = Callable[[DatabaseSettings, Role], Database]
+OpenAccount = Callable[[ProviderAccount, Deadlines], Sender]
+
 
 class WorkerProcess:
-    """Everything that one process of a lane runs."""
+    """Everything that one process of a lane runs. The adapters can be others: the drills' kill at set points."""
 
-    def __init__(self, lane: Lane, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        settings: WorkerSettings,
+        *,
+        open_database: OpenDatabase = Database,
+        open_account: OpenAccount = open_sender,
+    ) -> None:
         self._lane = lane
         self._settings = settings
+        self._open_account = open_account
         database = DatabaseSettings()
-        self._app = Database(database, Role.APP)
-        self._relay = Database(database, Role.RELAY)
+        self._app = open_database(database, Role.APP)
+        self._relay = open_database(database, Role.RELAY)
         self._client: Client | None = None
         self._workers: QueueWorkers | None = None
         self._placement = Placement(self._relay, lane, self._set_queues)
@@ -141,7 +152,7 @@ class WorkerProcess:
         return await load_account(self._relay, account, sealer=self._sealer)
 
     def _open_sender(self, account: ProviderAccount) -> Sender:
-        return open_sender(account, Deadlines(total=self._settings.call_timeout_s))
+        return self._open_account(account, Deadlines(total=self._settings.call_timeout_s))
 
     def _missing(self) -> str | None:
         if self._client is None:
@@ -178,10 +189,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 async def _run(lane: Lane) -> None:
+    await until_signalled(WorkerProcess(lane, WorkerSettings()))
+
+
+async def until_signalled(process: WorkerProcess) -> None:
+    """Run it until SIGTERM or SIGINT, then drain."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await WorkerProcess(lane, WorkerSettings()).run(stop)
+    await process.run(stop)
 
 
 if __name__ == "__main__":
