@@ -13,17 +13,19 @@ import css_inline
 
 from waypost.messaging.html_source import ProtectedSource, protect
 from waypost.messaging.markup import StartTag, Text, read_markup
+from waypost.messaging.markup_bounds import check_markup
 
 _NUMBER = "data-waypost-tag"
 _STYLE = re.compile(r"""(\sstyle\s*+=\s*+)(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))""", re.IGNORECASE)
 _NOT_STYLED = frozenset({"html", "head", "meta", "link", "base", "style", "script", "title"})
 
 
-def inline_css(source: str) -> str:
-    """The source with its style sheets inlined. HTML without <style> comes back as it was. No I/O."""
+def inline_css(source: str, *, field: str) -> str:
+    """The source with its style sheets inlined; HTML without <style> as it was. No I/O. Raises `MarkupError`."""
     if "<style" not in source.lower():
         return source
     protected = protect(source)
+    check_markup(protected.text, field=field)
     tokens = list(read_markup(protected.text))
     tags = [token for token in tokens if isinstance(token, StartTag)]
     branched = _branched_sheets(protected, tokens)

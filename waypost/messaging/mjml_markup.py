@@ -6,6 +6,7 @@ from mjml import mjml2html
 
 from waypost.messaging.content_errors import MarkupError
 from waypost.messaging.html_source import ProtectedSource, protect
+from waypost.messaging.markup_bounds import check_markup
 
 _INCLUDE = re.compile(r"<mj-include\b", re.IGNORECASE)
 _POSITION = re.compile(r" in root template at position (\d+):\d+$")
@@ -20,6 +21,7 @@ def mjml_to_html(source: str, *, field: str) -> str:
             field=field,
             line=protected.line_at(include.start()),
         )
+    check_markup(protected.text, field=field, xml=True)
     try:
         made = mjml2html(protected.text)
     except ValueError as error:
