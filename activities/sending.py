@@ -6,7 +6,8 @@ this process or another, is always safe: the claim lets at most one attempt out.
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,6 +40,9 @@ _PATIENCE = timedelta(seconds=8)
 _NAP = timedelta(milliseconds=500)
 """A row that is due this soon is waited for here; a later one waits as a row."""
 
+BEAT_EVERY_S = 1.0
+"""An activity that still runs after this says so; one that does not take that long costs Temporal nothing."""
+
 _CALLS = Histogram("waypost_provider_call_seconds", "One provider call", ["lane", "reply"])
 _OUTCOMES = Counter("waypost_outcomes_total", "Outcomes set by the send path", ["lane", "outcome"])
 
@@ -65,6 +69,10 @@ class SendActivities(Sending):
     @activity.defn(name=SEND_ACTIVITY)
     async def send(self, task: SendInput) -> SendResult:
         """Take one message as far as it goes now."""
+        with beating():
+            return await self._send(task)
+
+    async def _send(self, task: SendInput) -> SendResult:
         asked = _Asked(UUID(task.tenant_id), UUID(task.message_id))
         message = await self._load(asked)
         if message is None:
@@ -237,6 +245,24 @@ class SendActivities(Sending):
     async def _pause(self, account: UUID, reason: str, retry: timedelta) -> None:
         async with self._relay.transaction() as connection:
             await pause_account(connection, account=account, reason=reason, retry=retry)
+
+
+@contextmanager
+def beating() -> Iterator[None]:
+    """Heartbeats while the block runs: by their absence Temporal notices within seconds that a worker was killed."""
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def beat() -> None:
+        nonlocal timer
+        activity.heartbeat()
+        timer = loop.call_later(BEAT_EVERY_S, beat)
+
+    timer = loop.call_later(BEAT_EVERY_S, beat)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 async def finish(work: Coroutine[Any, Any, SendResult]) -> SendResult:

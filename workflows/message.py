@@ -13,6 +13,10 @@ with workflow.unsafe.imports_passed_through():
 SEND_TIMEOUT = timedelta(seconds=30)
 """Longer than budget wait, fence, the provider call's total deadline and the record's commit together."""
 
+HEARTBEAT_TIMEOUT = timedelta(seconds=5)
+"""So long a worker may be silent before its send is tried elsewhere. It only asks again: the claim keeps it from
+sending twice."""
+
 _RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(seconds=15)
 )
@@ -71,6 +75,7 @@ class MessageWorkflow:
             Sending.send,
             SendInput(tenant_id, message_id),
             start_to_close_timeout=SEND_TIMEOUT,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=_RETRY,
             summary="load, gate, claim, call, record",
         )
