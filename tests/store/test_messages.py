@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -126,6 +127,26 @@ async def test_a_refused_fallback_takes_its_primary_with_it(app: Database, tenan
     assert verdicts[0] == Refused("no_test_account", Part.FALLBACK)
     assert isinstance(verdicts[1], Accepted)
     assert isinstance((await _accept(app, tenant, _request("k")))[0], Accepted)
+
+
+def test_no_acceptance_reads_more_than_its_own_rows_even_in_a_database_that_was_never_analysed(
+    module_database: services.Database,
+) -> None:
+    query = messages._ACCEPT.replace("%(tenant)s", "$1").replace("%(parts)s", "$2")
+    with psycopg.connect(module_database.owner_url) as connection:
+        if connection.info.server_version < 180000:
+            pytest.skip("statistics cannot be set before PostgreSQL 18")
+        connection.execute("SET plan_cache_mode = force_generic_plan")
+        connection.execute("SET ROLE waypost_app")
+        connection.execute(f"PREPARE accept (uuid, text) AS {query}".encode())
+        plan = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE accept ('{uuid4()}', '[]')".encode()).fetchone()
+    assert plan is not None
+    used = set(re.findall(r"'Index Name': '(\w+)'", str(plan[0])))
+    assert "Seq Scan" not in str(plan[0])
+    assert used == {
+        *("tenants_pkey", "contacts_pkey", "templates_pkey", "senders_pkey", "senders_one_default", "messages_pkey"),
+        *("provider_accounts_pkey", "requests_tenant_id_idempotency_key_key"),
+    }
 
 
 async def test_an_acceptance_with_its_commit_is_one_round_trip(

@@ -26,7 +26,8 @@ KEY_USED = "key_used"
 # closer's FOR UPDATE and then reads what it committed. ON CONFLICT waits for a concurrent twin; the loser stores
 # nothing and asks for the winner's answer. It names no index: twins share the id as well as the key, and either index
 # may see the other first. A key whose retention is over is overwritten by its next generation; one whose row was swept
-# away is known by its message's id. Sorted by key, so that two batches with the same keys lock them in the same order.
+# away is known by its message's id (looked up, not by EXISTS: the planner would hash all of the tenant's ids). Sorted
+# by key, so that two batches with the same keys lock them in the same order.
 _ACCEPT = """
 WITH tenant AS MATERIALIZED (
     SELECT id, state, idempotency_retention, waypost_now() AS now FROM tenants WHERE id = %(tenant)s FOR KEY SHARE
@@ -51,7 +52,8 @@ WITH tenant AS MATERIALIZED (
                WHEN sender.channel <> asked.channel THEN 'sender_channel_mismatch'
                WHEN sender.mode <> asked.mode THEN 'sender_mode_mismatch'
                WHEN asked.send_at > tenant.now + interval '366 days' THEN 'send_at_too_far'
-               WHEN EXISTS (SELECT FROM messages m WHERE m.tenant_id = tenant.id AND m.id = asked.id) THEN 'key_used'
+               WHEN (SELECT true FROM messages m WHERE m.tenant_id = tenant.id AND m.id = asked.id LIMIT 1)
+                   THEN 'key_used'
            END AS problem
     FROM asked CROSS JOIN tenant
     LEFT JOIN LATERAL (
