@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 from uuid import UUID
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
@@ -39,6 +40,12 @@ _POOL = 6
 _DEADLINES = Deadlines(connect=2.0, read=5.0, total=6.0)
 
 
+class OpenDatabase(Protocol):
+    """Makes the pool; the drills' kills at set points."""
+
+    def __call__(self, settings: DatabaseSettings, role: Role, *, size: int) -> Database: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class IngestConfig:
     """The groups of settings that ingest reads."""
@@ -53,11 +60,16 @@ class IngestConfig:
         return cls(database=DatabaseSettings(), secrets=SecretSettings(), ingest=IngestSettings())
 
 
-def create_app(config: IngestConfig | None = None, *, registry: CollectorRegistry | None = None) -> Starlette:
+def create_app(
+    config: IngestConfig | None = None,
+    *,
+    registry: CollectorRegistry | None = None,
+    open_database: OpenDatabase = Database,
+) -> Starlette:
     """The ingest process. Nothing is connected before its lifespan starts, which works while PostgreSQL is away."""
     config = config or IngestConfig.from_environment()
     registry = registry or CollectorRegistry()
-    database = Database(config.database, Role.RELAY, size=_POOL)
+    database = open_database(config.database, Role.RELAY, size=_POOL)
     sealer = Sealer(config.secrets.secret_key.get_secret_value())
     metrics = IntakeMetrics(registry)
     load = partial(load_account, database, sealer=sealer)

@@ -45,7 +45,7 @@ def api(
 ) -> None:
     """Serve the API; its documentation is at /docs."""
     settings = ApiSettings()
-    _serve("api.app:create_app", host=host or settings.api_host, port=settings.api_port if port is None else port)
+    serve("api.app:create_app", host=host or settings.api_host, port=settings.api_port if port is None else port)
 
 
 @ingest_app.command()
@@ -56,7 +56,7 @@ def ingest(
     """Take in provider events: SQS queues are polled, webhooks served."""
     settings = IngestSettings()
     port = settings.ingest_port if port is None else port
-    _serve("api.ingest:create_app", host=host or settings.ingest_host, port=port)
+    serve("api.ingest:create_app", host=host or settings.ingest_host, port=port)
 
 
 @simulators_app.command()
@@ -71,7 +71,8 @@ def simulators(
     runpy.run_module("waypost.simulators", run_name="__main__")
 
 
-def _serve(factory: str, *, host: str, port: int) -> None:
+def serve(factory: str, *, host: str, port: int) -> None:
+    """Run an application until SIGTERM; `factory` is `module:function`."""
     uvicorn.run(
         factory,
         factory=True,
