@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, Field, GetJsonSchemaHandler, TypeAdapter, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from api.cursors import AskedPage, listing
 from api.dependencies import Caller, Scope, needs
@@ -58,12 +60,18 @@ class ContactItem(ContactInput):
 _ITEM = TypeAdapter(ContactItem)
 
 
+class _AsContactItem:
+    """Any object, documented as a ContactItem: each is judged by itself."""
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(ContactItem.__pydantic_core_schema__)
+
+
 class ContactBatch(Body):
     """Contacts to make or replace; each is judged by itself."""
 
     contacts: Annotated[
-        tuple[Annotated[dict[str, Any], WithJsonSchema(ContactItem.model_json_schema(ref_template="{model}"))], ...],
-        Field(min_length=1, max_length=MAX_BATCH),
+        tuple[Annotated[dict[str, Any], _AsContactItem()], ...], Field(min_length=1, max_length=MAX_BATCH)
     ]
 
 
@@ -84,7 +92,7 @@ class ContactShown(Shown):
 class ContactVerdict(BaseModel):
     """What became of one contact of a batch. `problem` says why it was refused."""
 
-    external_id: str | None
+    external_id: str | None = None
     status: Literal["created", "updated", "refused"]
     problem: Problem | None = None
 
@@ -130,7 +138,7 @@ async def list_contacts(caller: Reader, services: WithServices, page: AskedPage)
         return listing(await store.list_contacts(session, caller.tenant_id, after=page.after, limit=page.limit), _show)
 
 
-@router.post("/v1/contacts/batch")
+@router.post("/v1/contacts/batch", response_model_exclude_none=True)
 async def put_contacts(caller: Writer, services: WithServices, body: ContactBatch) -> ContactVerdicts:
     """Make or replace up to 1,000 contacts. One that is refused does not keep the others out."""
     items = _judge(body.contacts)

@@ -4,18 +4,27 @@ from collections.abc import Sequence
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Path
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic_core import PydanticCustomError
 
-from waypost.messaging.content import Line
+from waypost.messaging.content import has_control_or_break
 
 EXTERNAL_ID = r"^[A-Za-z0-9_][A-Za-z0-9_.:@|~+=,-]{0,127}$"
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 KEY_ID = r"^[A-Z2-7]{12}$"
 
-Name = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
+
+def _one_line(text: str) -> str:
+    if has_control_or_break(text):
+        raise PydanticCustomError("control_character", "Line breaks and control characters are not allowed here.")
+    return text
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_one_line)]
 """A name that people read."""
 
-Note = Annotated[Line, StringConstraints(max_length=500)]
+Note = Annotated[str, StringConstraints(max_length=500), AfterValidator(_one_line)]
+"""A remark of one line."""
 
 Slug = Annotated[str, StringConstraints(pattern=SLUG)]
 """A name that goes into paths: lower-case letters, digits, hyphens and underscores, at most 64."""

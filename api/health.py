@@ -1,8 +1,9 @@
 """What machines ask without a key: alive, ready, metrics, and the page of an error code."""
 
 import asyncio
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -38,7 +39,7 @@ async def metrics(services: WithServices) -> Response:
 
 
 @router.get("/errors/{code}", response_class=PlainTextResponse, responses=problems(404, 422))
-async def error_page(code: str) -> str:
+async def error_page(code: Annotated[str, Path(pattern=r"^[a-z_]{1,64}$")]) -> str:
     """What an error code means; problem documents name this path as their type."""
     kind = KINDS.get(code)
     if kind is None:

@@ -1,6 +1,6 @@
 """The kind of route that all of `/v1` is: guarded before its body is read, strict about JSON, and documented whole."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import orjson
@@ -49,6 +49,20 @@ class JsonRequest(Request):
         return self._json
 
 
+def _refuse_unknown(request: Request, known: frozenset[str]) -> None:
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        advice = f"There is no such parameter; this path takes {', '.join(sorted(known)) or 'none'}."
+        errors = [FieldError(field=f"query.{name[:64]}", message=advice) for name in unknown[:10]]
+        raise ApiError("validation_failed", advice, errors=errors)
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    yield from (field.alias for field in dependant.query_params)
+    for child in dependant.dependencies:
+        yield from _query_names(child)
+
+
 def _refuse_nul(value: object) -> None:
     # A backslash may itself be escaped, so that only the parsed value tells.
     pending: list[tuple[tuple[int | str, ...], object]] = [((), value)]
@@ -82,21 +96,22 @@ class GuardedRoute(APIRoute):
         """Admission first, so that strangers are turned away before their body is read."""
         handle = super().get_route_handler()
         guard = self.guard
+        known = frozenset(_query_names(self.dependant))
 
         async def guarded(request: Request) -> Response:
             await guard.admit(request)
+            if request.scope["query_string"]:
+                _refuse_unknown(request, known)
             return await handle(JsonRequest(request.scope, request.receive))
 
         return guarded
 
     def _statuses(self) -> list[int]:
-        statuses = [401, 503]
+        statuses = [401, 422, 503]
         if isinstance(self.guard, NeedsScope):
             statuses += [403, 429]
         if self.body_field is not None:
             statuses += [400, 413]
-        if self.body_field is not None or self.dependant.path_params or self.dependant.query_params:
-            statuses.append(422)
         if self.dependant.path_params:
             statuses.append(404)
         return statuses
