@@ -23,9 +23,9 @@ MAX_SMS = 1_600
 MAX_SMS_SOURCE = 10_000
 MAX_LOCALES = 50
 
-# C0 and C1 but for tab and line breaks, and the line separators that some mail software breaks lines at.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
-_CONTROL_OR_BREAK = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# C0 and C1 but for tab and line breaks, the line separators that some mail software breaks lines at, lone surrogates.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL_OR_BREAK = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def has_control(text: str) -> bool:
@@ -50,11 +50,11 @@ def _line(text: str) -> str:
     return text
 
 
-Line = Annotated[str, AfterValidator(_line)]
-"""One line of text: no control characters, no line breaks."""
+_ONE_LINE = AfterValidator(_line)
+_MANY_LINES = AfterValidator(_body)
 
-Body = Annotated[str, AfterValidator(_body)]
-"""Text of many lines: no control characters but tab, CR and LF."""
+Line = Annotated[str, _ONE_LINE]
+"""One line of text: no control characters, no line breaks. Put length bounds before it, not around it."""
 
 
 class _Frozen(BaseModel):
@@ -65,11 +65,11 @@ class EmailContent(_Frozen):
     """An email. Exactly one of `html` and `mjml`, or `text` alone; `text` is made from the HTML if absent."""
 
     channel: Literal[Channel.EMAIL] = Channel.EMAIL
-    subject: Annotated[Line, StringConstraints(min_length=1, max_length=MAX_SUBJECT)]
-    html: Annotated[Body, StringConstraints(min_length=1, max_length=MAX_HTML)] | None = None
-    mjml: Annotated[Body, StringConstraints(min_length=1, max_length=MAX_HTML)] | None = None
-    text: Annotated[Body, StringConstraints(min_length=1, max_length=MAX_TEXT)] | None = None
-    preheader: Annotated[Line, StringConstraints(max_length=MAX_PREHEADER)] | None = None
+    subject: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SUBJECT), _ONE_LINE]
+    html: Annotated[str, StringConstraints(min_length=1, max_length=MAX_HTML), _MANY_LINES] | None = None
+    mjml: Annotated[str, StringConstraints(min_length=1, max_length=MAX_HTML), _MANY_LINES] | None = None
+    text: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT), _MANY_LINES] | None = None
+    preheader: Annotated[str, StringConstraints(max_length=MAX_PREHEADER), _ONE_LINE] | None = None
 
     @model_validator(mode="after")
     def _one_body(self) -> Self:
@@ -84,14 +84,14 @@ class SmsContent(_Frozen):
     """A text message."""
 
     channel: Literal[Channel.SMS] = Channel.SMS
-    body: Annotated[Body, StringConstraints(min_length=1, max_length=MAX_SMS_SOURCE)]
+    body: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SMS_SOURCE), _MANY_LINES]
 
 
 class WhatsappContent(_Frozen):
     """A WhatsApp message."""
 
     channel: Literal[Channel.WHATSAPP] = Channel.WHATSAPP
-    body: Annotated[Body, StringConstraints(min_length=1, max_length=MAX_SMS_SOURCE)]
+    body: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SMS_SOURCE), _MANY_LINES]
 
 
 Content = Annotated[EmailContent | SmsContent | WhatsappContent, Field(discriminator="channel")]
