@@ -33,7 +33,7 @@ from waypost.serving import StatusServer
 from waypost.settings import DatabaseSettings, SecretSettings, TemporalSettings, WorkerSettings
 from waypost.store.accounts import load_account
 from waypost.store.database import Database, DatabaseAway, Role
-from waypost.store.notifications import READY_CHANNEL, TENANTS_CHANNEL, listen
+from waypost.store.notifications import TENANTS_CHANNEL, listen, ready_channel
 from waypost.store.sealing import Sealer
 from waypost.temporal.client import connect
 from waypost.temporal.workers import QueueWorkers
@@ -92,7 +92,7 @@ class WorkerProcess:
         return [
             self._placement.run(),
             self._dispatch(),
-            listen(self._relay, [READY_CHANNEL, TENANTS_CHANNEL], self._told),
+            listen(self._relay, [ready_channel(self._lane), TENANTS_CHANNEL], self._told),
         ]
 
     async def _dispatch(self) -> None:
@@ -105,7 +105,7 @@ class WorkerProcess:
                 await asyncio.sleep(_RETRY_S)
 
     def _told(self, channel: str) -> None:
-        if channel == READY_CHANNEL:
+        if channel == ready_channel(self._lane):
             self._dispatcher.tell()
         else:
             self._placement.tell()

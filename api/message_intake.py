@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -22,11 +23,12 @@ from waypost.messaging.errors import (
     TemplateMovedError,
     TenantClosedError,
 )
-from waypost.messaging.values import Channel, Mode, Part
+from waypost.messaging.values import Channel, Lane, Mode, Part
 from waypost.store import messages
 from waypost.store.backlog import Backlogs
 from waypost.store.database import Database
 from waypost.store.messages import Accepted, Keyed, KeyReused, Refused
+from waypost.store.notifications import Teller, notify, ready_channel
 from waypost.store.requests import PartAsked, RequestAsked
 
 ROUNDS = 3
@@ -59,6 +61,7 @@ class MessageIntake:
         self._database = database
         self._shelf = TemplateShelf(database)
         self._backlogs = Backlogs(database)
+        self._teller = Teller(partial(notify, database))
 
     async def take_one(self, tenant: UUID, mode: Mode, asked: Asked) -> Accepted:
         """Commit one message. Raises MessagingError or ContentError: nothing was stored then."""
@@ -106,6 +109,8 @@ class MessageIntake:
             if count % PAUSE_EVERY == 0:
                 await asyncio.sleep(0)
         verdicts = await messages.accept(self._database, tenant=tenant, requests=list(composed.values()))
+        if any(isinstance(verdict, Accepted) and not verdict.replayed for verdict in verdicts):
+            self._teller.tell(ready_channel(Lane.FAST))
         for place, verdict in zip(composed, verdicts, strict=True):
             answers[place] = self._explain(verdict, composed[place])
         return answers

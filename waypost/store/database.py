@@ -21,6 +21,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from waypost.settings import DatabaseSettings
 
+Connection = AsyncConnection[tuple[Any, ...]]
+
 DatabaseAway = (OperationalError, PoolTimeout)
 """What psycopg raises while PostgreSQL cannot be reached."""
 
@@ -45,8 +47,9 @@ class Database:
 
     def __init__(self, settings: DatabaseSettings, role: Role, *, size: int | None = None) -> None:
         self.role = role
-        self._pool: AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]] = AsyncConnectionPool(
-            role_conninfo(settings, role),
+        self._conninfo = role_conninfo(settings, role)
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            self._conninfo,
             min_size=1,
             max_size=size or settings.database_pool_size,
             timeout=settings.database_timeout_s,
@@ -69,13 +72,19 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
+    async def connection(self) -> AsyncIterator[Connection]:
         """A bare connection, for LISTEN and for several short transactions in a row."""
         async with self._pool.connection() as connection:
             yield connection
 
     @asynccontextmanager
-    async def transaction(self, tenant: UUID | None = None) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
+    async def dedicated(self) -> AsyncIterator[Connection]:
+        """A connection beside the pool, in autocommit, for as long as the block lasts: LISTEN needs one."""
+        async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self, tenant: UUID | None = None) -> AsyncIterator[Connection]:
         """One transaction in pipeline mode: statements queue up until a result is asked for; committed at the end.
 
         Results that are fetched after the block share its one round trip. A statement's error may come as late as the
@@ -117,7 +126,7 @@ class Database:
 
 
 @asynccontextmanager
-async def _explicit(connection: AsyncConnection[tuple[Any, ...]]) -> AsyncIterator[None]:
+async def _explicit(connection: Connection) -> AsyncIterator[None]:
     """Leave BEGIN and COMMIT to the block; what it leaves open is rolled back, what it breaks is not used again."""
     await connection.set_autocommit(True)
     try:

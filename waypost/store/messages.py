@@ -98,12 +98,10 @@ WITH tenant AS MATERIALIZED (
         due_at + make_interval(secs => expires_in), now
     FROM sound
     WHERE key IS NULL OR request_id IN (SELECT id FROM remembered UNION ALL SELECT id FROM renewed)
-    RETURNING id, due_at <= created_at + interval '2 s' AS soon
-), told AS (
-    SELECT pg_notify('waypost_ready', 'fast') FROM (SELECT FROM stored WHERE soon LIMIT 1) soon
+    RETURNING id
 )
 SELECT resolved.place, resolved.part, resolved.problem, stored.id IS NOT NULL
-FROM resolved LEFT JOIN stored USING (id) LEFT JOIN told ON true
+FROM resolved LEFT JOIN stored USING (id)
 """
 
 
