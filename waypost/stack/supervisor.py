@@ -120,6 +120,27 @@ class Supervisor:
         finally:
             waiter.cancel()
 
+    def pid(self, name: str) -> int:
+        """The child's process as it is now."""
+        return self._children[name].process.pid
+
+    async def take_down(self, name: str, how: signal.Signals) -> None:
+        """For drills: end a child by a signal and leave it down until `bring_back`."""
+        child = self._children[name]
+        if child.watcher is not None:
+            child.watcher.cancel()
+            child.watcher = None
+        _signal(child.process, how)
+        await child.process.wait()
+        _signal_session(child.process, signal.SIGKILL)
+
+    async def bring_back(self, name: str) -> None:
+        """Start a child that was taken down, and watch over it again. Raises ChildFailedError."""
+        child = self._children[name]
+        child.process = await self._launch(child.spec)
+        await self._until_ready(child)
+        child.watcher = asyncio.create_task(self._watch(child))
+
     def hurry(self) -> None:
         """From now on nobody is waited for (a second Ctrl-C)."""
         self._hurry.set()

@@ -1,0 +1,115 @@
+"""What an audit reads of the ledger, and counts of it for drills and demos (role waypost_relay)."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from waypost.messaging.audit import Acceptance, AuditedAttempt, LedgerAudit, audit
+from waypost.messaging.values import AttemptState, Outcome
+
+Connection = AsyncConnection[Any]
+
+_ATTEMPTS = """
+SELECT a.id, a.message_id, a.state, a.resolution, a.provider_message_id, m.address, m.outcome
+FROM attempts a JOIN messages m ON m.tenant_id = a.tenant_id AND m.id = a.message_id
+"""
+
+
+async def audited_attempts(connection: Connection) -> AsyncIterator[AuditedAttempt]:
+    """Every attempt of the ledger, of all tenants."""
+    async with connection.cursor() as cursor:
+        await cursor.execute(_ATTEMPTS)
+        async for identity, message, state, resolution, provider_id, address, outcome in cursor:
+            yield AuditedAttempt(
+                id=identity,
+                message_id=message,
+                state=AttemptState(state),
+                resolution=resolution,
+                provider_message_id=provider_id,
+                address=address,
+                outcome=Outcome(outcome) if outcome else None,
+            )
+
+
+async def probe_ids(connection: Connection) -> frozenset[UUID]:
+    """The probes that quiet accounts made: in a provider's log, and of no message."""
+    cursor = await connection.execute("SELECT id FROM probes")
+    return frozenset(row[0] for row in await cursor.fetchall())
+
+
+async def compare(connection: Connection, entries: Iterable[Acceptance]) -> LedgerAudit:
+    """The whole ledger against a provider's log, read before; probes are of no message and are left out."""
+    probes = await probe_ids(connection)
+    attempts = [attempt async for attempt in audited_attempts(connection)]
+    return audit(attempts, [entry for entry in entries if entry.attempt_id not in probes])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerCounts:
+    """The ledger in numbers."""
+
+    messages: int
+    without_outcome: int
+    held: int
+    claims: int
+    """Attempts ever claimed."""
+    undecided: int
+    """Attempts in flight or unknown."""
+    dup_accepts: int
+    outcomes: Mapping[str, int]
+
+
+_COUNTS = """
+SELECT (SELECT jsonb_object_agg(COALESCE(outcome, ''), n) FROM
+            (SELECT outcome, count(*) AS n FROM messages GROUP BY outcome) o),
+       (SELECT count(*) FROM messages WHERE phase = 'held'),
+       (SELECT count(*) FROM attempts),
+       (SELECT count(*) FROM attempts WHERE state IN ('in_flight', 'unknown')),
+       (SELECT count(*) FROM attempts WHERE dup_accept)
+"""
+
+
+async def ledger_counts(connection: Connection) -> LedgerCounts:
+    """Count everything; scans the tables, so it is not for a loop over a large ledger."""
+    row = await (await connection.execute(_COUNTS)).fetchone()
+    assert row is not None
+    outcomes: dict[str, int] = dict(row[0] or {})
+    messages = sum(outcomes.values())
+    without = outcomes.pop("", 0)
+    return LedgerCounts(
+        messages=messages,
+        without_outcome=without,
+        held=row[1],
+        claims=row[2],
+        undecided=row[3],
+        dup_accepts=row[4],
+        outcomes=outcomes,
+    )
+
+
+_ALERTS = "SELECT rule, since FROM alerts ORDER BY since"
+
+
+async def alerts_fired(connection: Connection) -> list[tuple[str, datetime]]:
+    """Every alert that was ever raised: its rule, and since when it held."""
+    return [(row[0], row[1]) for row in await (await connection.execute(_ALERTS)).fetchall()]
+
+
+async def database_time(connection: Connection) -> datetime:
+    """The database's clock, to compare what it dates with."""
+    row = await (await connection.execute("SELECT waypost_now()")).fetchone()
+    assert row is not None
+    now: datetime = row[0]
+    return now
+
+
+_EXECUTIONS = "SELECT id FROM messages WHERE phase = 'dispatched'"
+
+
+async def dispatched_messages(connection: Connection) -> list[UUID]:
+    """The messages that an execution should be open for."""
+    return [row[0] for row in await (await connection.execute(_EXECUTIONS)).fetchall()]
