@@ -10,12 +10,15 @@ from zoneinfo import available_timezones
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator
+from pydantic import AfterValidator, StringConstraints
 
 from waypost.messaging.content_errors import AddressError
 from waypost.messaging.values import Channel
 
+MAX_EMAIL_INPUT = 320
 MAX_PHONE_INPUT = 32
+MAX_TIME_ZONE = 64
+MAX_LOCALE = 35
 _PHONE_CHARACTERS = re.compile(r"[+0-9 ().\-/]+")
 _LOCALE = re.compile(
     r"(?P<language>[a-z]{2,3})(?:-(?P<script>[a-z]{4}))?(?:-(?P<region>[a-z]{2}|[0-9]{3}))?"
@@ -108,7 +111,7 @@ def _time_zones() -> frozenset[str]:
 
 def normalise_locale(tag: str) -> str:
     """A BCP 47 tag in its usual case: `DE_at` becomes `de-AT`. Raises `AddressError`."""
-    found = _LOCALE.fullmatch(tag.strip(" ").replace("_", "-")) if len(tag) <= 35 else None
+    found = _LOCALE.fullmatch(tag.strip(" ").replace("_", "-")) if len(tag) <= MAX_LOCALE else None
     if found is None:
         raise AddressError(
             "This is not a BCP 47 language tag.", field="locale", hint="Use a tag such as en, de-AT or zh-Hant-TW."
@@ -156,14 +159,14 @@ def _locale_field(tag: str) -> str:
         raise error.as_pydantic() from None
 
 
-EmailAddress = Annotated[str, AfterValidator(_email_field)]
+EmailAddress = Annotated[str, StringConstraints(max_length=MAX_EMAIL_INPUT), AfterValidator(_email_field)]
 """For request models: an email address, normalised."""
 
-PhoneNumber = Annotated[str, AfterValidator(_phone_field)]
+PhoneNumber = Annotated[str, StringConstraints(max_length=MAX_PHONE_INPUT), AfterValidator(_phone_field)]
 """For request models: a phone number in E.164."""
 
-TimeZone = Annotated[str, AfterValidator(_time_zone_field)]
+TimeZone = Annotated[str, StringConstraints(max_length=MAX_TIME_ZONE), AfterValidator(_time_zone_field)]
 """For request models: an IANA time zone."""
 
-Locale = Annotated[str, AfterValidator(_locale_field)]
+Locale = Annotated[str, StringConstraints(max_length=MAX_LOCALE), AfterValidator(_locale_field)]
 """For request models: a BCP 47 tag."""

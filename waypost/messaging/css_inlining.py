@@ -20,39 +20,49 @@ _STYLE = re.compile(r"""(\sstyle\s*+=\s*+)(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))
 _NOT_STYLED = frozenset({"html", "head", "meta", "link", "base", "style", "script", "title"})
 
 
-def inline_css(source: str, *, field: str) -> str:
-    """The source with its style sheets inlined; HTML without <style> as it was. No I/O. Raises `MarkupError`."""
-    if "<style" not in source.lower():
+def inline_css(source: str, *, field: str, only: frozenset[str] | None = None) -> str:
+    """The source with its style sheets inlined; HTML without <style> as it was. No I/O. Raises `MarkupError`.
+
+    `only` names the sheets to inline by their text, white space collapsed (`sheet_key`).
+    """
+    if "<style" not in source.lower() or only == frozenset():
         return source
     protected = protect(source)
     check_markup(protected.text, field=field)
     tokens = list(read_markup(protected.text))
     tags = [token for token in tokens if isinstance(token, StartTag)]
-    branched = _branched_sheets(protected, tokens)
+    ignored = _ignored_sheets(protected, tokens, only)
     inliner = css_inline.CSSInliner(load_remote_stylesheets=False)
-    styles = _read_styles(inliner.inline(_numbered(protected, tags, branched)))
+    styles = _read_styles(inliner.inline(_numbered(protected, tags, ignored)))
     return protected.restore(_written(protected, tags, styles))
 
 
-def _branched_sheets(protected: ProtectedSource, tokens: Sequence[object]) -> frozenset[int]:
-    """Where style elements start whose CSS has Liquid tags: a branch has no single meaning to inline."""
+def sheet_key(css: str) -> str:
+    """What a style sheet is known by: its text, white space collapsed."""
+    return " ".join(css.split())
+
+
+def _ignored_sheets(
+    protected: ProtectedSource, tokens: Sequence[object], only: frozenset[str] | None
+) -> frozenset[int]:
+    """Where style elements start that stay as they are: not asked for, or with branches, which have no one meaning."""
     found: set[int] = set()
     sheet: StartTag | None = None
     for token in tokens:
         if isinstance(token, Text) and token.raw and sheet is not None:
-            words = protected.word.finditer(token.text)
-            if any(protected.is_tag(int(word[1])) for word in words):
+            branched = any(protected.is_tag(int(word[1])) for word in protected.word.finditer(token.text))
+            if branched or (only is not None and sheet_key(protected.restore(token.text)) not in only):
                 found.add(sheet.start)
         sheet = token if isinstance(token, StartTag) and token.name == "style" else None
     return frozenset(found)
 
 
-def _numbered(protected: ProtectedSource, tags: list[StartTag], branched: frozenset[int]) -> str:
+def _numbered(protected: ProtectedSource, tags: list[StartTag], ignored: frozenset[int]) -> str:
     parts: list[str] = []
     at = 0
     for number, tag in enumerate(tags):
         attributes = _without_liquid_style(protected, tag.attributes).removesuffix("/")
-        if tag.start in branched:
+        if tag.start in ignored:
             attributes += ' data-css-inline="ignore"'
         parts += [protected.text[at : tag.start], f'<{tag.written_name}{attributes} {_NUMBER}="{number}">']
         at = tag.end

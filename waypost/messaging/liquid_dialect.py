@@ -41,6 +41,8 @@ from waypost.messaging.plain_text import text_of
 MAX_LIQUID_TAGS = 5_000
 MAX_LIQUID_TAG = 5_000
 """Characters in one tag, from brace to brace."""
+MAX_BRACKETS = 50
+"""In one tag: python-liquid takes seconds for a thousand nested ones."""
 ROOTS = frozenset({"contact", "data", "tenant", "message", "unsubscribe_url", "now"})
 """The names a template may start from; rendering.py fills them."""
 
@@ -183,9 +185,9 @@ def _check_shape(source: str, tags: int, field: str) -> None:
         if at > source.rfind(closing):
             raise TemplateSyntaxError(f"{opening} is never closed by {closing}.", field=field, line=_line(source, at))
     for found in _TAG.finditer(source):
-        if found.end() - found.start() > MAX_LIQUID_TAG:
+        if len(found[0]) > MAX_LIQUID_TAG or found[0].count("[") + found[0].count("(") > MAX_BRACKETS:
             raise TemplateSyntaxError(
-                f"A Liquid tag may have {MAX_LIQUID_TAG} characters.",
+                f"A Liquid tag may have {MAX_LIQUID_TAG} characters and {MAX_BRACKETS} brackets.",
                 field=field,
                 line=_line(source, found.start()),
                 bound=MAX_LIQUID_TAG,
@@ -246,7 +248,20 @@ def _syntax_error(error: LiquidError, source: str, field: str) -> TemplateSyntax
     line = _error_line(error)
     if line is None and (missing := re.search(r"expected tag end(\w+)", message)):
         line = _unclosed_line(source, missing[1])
+    elif line is None:
+        line = _broken_output_line(source)
     return TemplateSyntaxError(f"Liquid: {message}.", field=field, line=line, hint=_HINTS.get(name))
+
+
+def _broken_output_line(source: str) -> int | None:
+    """The line of the first `{{ … }}` that does not parse alone, where python-liquid names no place."""
+    for found in _TAG.finditer(source):
+        try:
+            if found[0].startswith("{{"):
+                dialect(autoescape=False).from_string(found[0])
+        except LiquidError:
+            return _line(source, found.start())
+    return None
 
 
 def _unclosed_line(source: str, tag: str) -> int | None:

@@ -156,7 +156,7 @@ def _weigh(value: object) -> int:
         size = len(value)
         too_big = size > MAX_TEXT_VALUE
     elif isinstance(value, list | tuple | range):
-        size = 64 * len(value) if len(value) <= MAX_LIST_VALUE else 0
+        size = 128 * len(value) if len(value) <= MAX_LIST_VALUE else 0
         too_big = len(value) > MAX_LIST_VALUE or _text_in(value) > MAX_TEXT_VALUE
     elif isinstance(value, int):
         size = 1

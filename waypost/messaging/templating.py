@@ -163,7 +163,7 @@ def _compile_html(content: EmailContent, field: str) -> tuple[LiquidText | None,
     if written is None:
         return None, ""
     as_written = compile_liquid(written, field=place, autoescape=True)
-    source = inline_css(written if content.mjml is None else mjml_to_html(written, field=place), field=place)
+    source = (inline_css if content.mjml is None else mjml_to_html)(written, field=place)
     shown = _with_preheader(source, content.preheader, field)
     return as_written if shown == written else compile_liquid(shown, field=place, autoescape=True), source
 
