@@ -61,4 +61,4 @@ def test_a_rejection_and_a_rendering_failure_make_a_message_undeliverable() -> N
 
 
 def test_a_persons_stop_or_start_is_no_evidence_of_an_attempt() -> None:
-    assert EVIDENCE == set(EventKind) - {EventKind.STOP, EventKind.START}
+    assert set(EventKind) - {EventKind.STOP, EventKind.START} == EVIDENCE

@@ -1,0 +1,44 @@
+"""Running executions know these strings: a change strands them, so a change fails here first."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from temporalio import activity, workflow
+
+from activities.contracts.sending import Sending
+from activities.sending import SendActivities
+from waypost.messaging.values import Lane
+from waypost.stack.temporal import SEARCH_ATTRIBUTES
+from workflows import names
+from workflows.message import MessageWorkflow
+
+TENANT = UUID("11111111-1111-4111-8111-111111111111")
+
+
+def test_workflow_activity_and_signal_names() -> None:
+    definition = workflow._Definition.must_from_class(MessageWorkflow)
+    assert definition.name == names.MESSAGE_WORKFLOW == "message"
+    assert set(definition.signals) == {names.DELIVERED_SIGNAL} == {"delivery-changed"}
+    assert not definition.queries
+    assert not definition.updates
+    for method in (Sending.send, SendActivities.send):
+        assert activity._Definition.must_from_callable(method).name == names.SEND_ACTIVITY == "send"
+
+
+def test_search_attributes_and_that_the_dev_server_has_them() -> None:
+    keys = [names.TENANT_ATTRIBUTE, names.KIND_ATTRIBUTE, names.SOURCE_ATTRIBUTE, names.STATE_ATTRIBUTE]
+    assert [(key.name, key.indexed_value_type.name) for key in keys] == [
+        ("WaypostTenant", "KEYWORD"),
+        ("WaypostKind", "KEYWORD"),
+        ("WaypostSource", "KEYWORD"),
+        ("WaypostState", "KEYWORD"),
+    ]
+    assert {key.name for key in keys} <= set(SEARCH_ATTRIBUTES)
+
+
+def test_ids_and_queues() -> None:
+    assert names.message_workflow_id(TENANT) == "message/11111111-1111-4111-8111-111111111111"
+    own = names.task_queue(placement=names.OWN_PLACEMENT, tenant=TENANT, lane=Lane.FAST)
+    assert own == "tenant-11111111-1111-4111-8111-111111111111/fast"
+    assert names.task_queue(placement="pool-03", tenant=TENANT, lane=Lane.BULK) == "pool-03/bulk"
