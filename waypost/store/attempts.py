@@ -72,25 +72,42 @@ class Ending:
     """The fallback's clock starts now (it is out there), or it is due at once (`outcome` failed)."""
 
 
-# The record. Evidence may have come first: an accepted attempt stays accepted, an outcome is set once.
+# The record. Evidence may have come first: an accepted attempt stays accepted, an outcome is set once. A login code's
+# first attempt that was given up may still come back: its message is the second attempt's by then, so only an
+# acceptance moves it, and beside another open attempt it keeps its state (evidence.py says the same of events).
+# A row that waits again does so a moment at least, so that its execution has closed before the next one starts.
 _RECORD = """
-WITH ended AS (
-    UPDATE attempts SET state = %(state)s, recorded_at = waypost_now(), code = %(code)s,
-           provider_message_id = COALESCE(%(provider_message_id)s, provider_message_id)
+WITH before AS (
+    SELECT tenant_id, id, message_id, state FROM attempts
     WHERE tenant_id = %(tenant)s AND id = %(attempt)s AND state IN ('in_flight', 'unknown', 'abandoned')
-    RETURNING tenant_id, message_id
+    FOR NO KEY UPDATE
+), others AS (
+    SELECT count(*) FILTER (WHERE o.state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent')) > 0 AS any_open,
+           count(*) FILTER (WHERE o.state = 'accepted') > 0 AS any_accepted
+    FROM before b JOIN attempts o ON o.tenant_id = b.tenant_id AND o.message_id = b.message_id AND o.id <> b.id
+    WHERE b.state = 'abandoned'
+), ended AS (
+    UPDATE attempts a SET recorded_at = waypost_now(), code = %(code)s,
+           provider_message_id = COALESCE(%(provider_message_id)s, a.provider_message_id),
+           state = CASE WHEN b.state = 'abandoned' AND (%(state)s IN ('unknown', 'assumed_sent')
+                        OR %(state)s = 'accepted' AND o.any_open) THEN 'abandoned' ELSE %(state)s END,
+           resolution = CASE WHEN b.state <> 'abandoned' OR %(state)s <> 'accepted' THEN a.resolution
+                        WHEN o.any_accepted THEN 'allowed_duplicate' ELSE 'evidence' END
+    FROM before b, others o WHERE a.tenant_id = b.tenant_id AND a.id = b.id
+    RETURNING a.tenant_id, a.message_id, b.state <> 'abandoned' OR %(state)s = 'accepted' AS decides
 ), moved AS (
     UPDATE messages m SET phase = %(phase)s, outcome = %(outcome)s,
            outcome_reason = CASE WHEN %(outcome)s::text IS NULL THEN NULL ELSE %(reason)s END,
            outcome_at = CASE WHEN %(outcome)s::text IS NULL THEN NULL ELSE waypost_now() END,
            hold_reason = CASE WHEN %(outcome)s::text IS NULL THEN %(reason)s END,
-           due_at = CASE WHEN %(phase)s = 'ready' THEN waypost_now() + %(retry_after)s ELSE m.due_at END,
+           due_at = CASE WHEN %(phase)s = 'ready'
+                    THEN waypost_now() + GREATEST(%(retry_after)s, interval '200 ms') ELSE m.due_at END,
            dispatched_at = CASE WHEN %(phase)s = 'ready' THEN NULL ELSE m.dispatched_at END
     FROM ended e
-    WHERE m.tenant_id = e.tenant_id AND m.id = e.message_id AND m.outcome IS NULL
+    WHERE m.tenant_id = e.tenant_id AND m.id = e.message_id AND m.outcome IS NULL AND e.decides
     RETURNING m.tenant_id, m.id
 )
-SELECT EXISTS (SELECT FROM ended)
+SELECT EXISTS (SELECT FROM moved)
 """
 
 # Evidence that came before the record left the provider's id unknown; that much is still told.
@@ -131,7 +148,7 @@ async def waiting_fallback(connection: Connection, *, tenant: UUID, message: UUI
 
 
 async def record(connection: Connection, *, tenant: UUID, attempt: UUID, ending: Ending) -> bool:
-    """Write down how an attempt ended; False when evidence has done so before."""
+    """Write down how an attempt ended; False when the message had its outcome before, by evidence."""
     values = {
         "tenant": tenant,
         "attempt": attempt,
@@ -144,10 +161,10 @@ async def record(connection: Connection, *, tenant: UUID, attempt: UUID, ending:
         "retry_after": ending.retry_after or timedelta(),
     }
     row = await (await connection.execute(_RECORD, values)).fetchone()
-    recorded = row is not None and bool(row[0])
-    if not recorded:
+    moved = row is not None and bool(row[0])
+    if not moved:
         await connection.execute(_RECORD_LATE, values)
-    return recorded
+    return moved
 
 
 # One written exception to "no blind retry": a login code is worthless late, so its first try is given up after about
