@@ -90,7 +90,21 @@ class AttemptRow(SQLModel, table=True):
     resolution: str | None = may(Text)
     resolved_at: datetime | None = may(AT)
     send_event_at: datetime | None = may(AT)
+    looked_up_at: datetime | None = may(AT)
     dup_accept: bool = filled(Boolean)
+
+
+class ProbeRow(SQLModel, table=True):
+    """A message that a quiet account sends to the mailbox simulator."""
+
+    __tablename__ = "probes"
+
+    id: UUID = key()
+    account_id: UUID = must(Uuid)
+    state: str = filled(Text)
+    claimed_at: datetime = filled(AT)
+    send_event_at: datetime | None = may(AT)
+    code: str | None = may(Text)
 
 
 class VerdictRow(SQLModel, table=True):
@@ -128,6 +142,7 @@ class ProviderEventRow(SQLModel, table=True):
     occurred_at: datetime = must(AT)
     received_at: datetime = filled(AT)
     applied_at: datetime | None = may(AT)
+    apply_error: str | None = may(Text)
     raw: str = must(Text)
 
 
