@@ -1,6 +1,7 @@
 """From what went wrong to the problem document that says so: the one place where domain errors meet HTTP."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,10 +14,13 @@ from starlette.responses import Response
 from api.problems import ApiError, FieldError, problem_response
 from waypost.messaging.content_errors import ContentError
 from waypost.messaging.errors import BacklogFullError, MessageRefusedError, MessagingError
+from waypost.messaging.values import Channel
 from waypost.providers.errors import EndpointRefusedError
 from waypost.store.errors import StoreError
 
 _BOUNDS = ("max_length", "min_length", "le", "lt", "ge", "gt", "bound", "multiple_of")
+
+_CHANNELS = frozenset(Channel)
 
 _BY_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
@@ -169,6 +173,8 @@ def field_errors(found: Iterable[Any]) -> list[FieldError]:
 def _path(location: Sequence[int | str]) -> str:
     place, *rest = location
     parts = rest if place == "body" else [place, *rest]
+    # Content is a union: pydantic puts the channel that it went by between `content` and the field.
+    parts = [part for before, part in pairwise(["", *parts]) if before != "content" or part not in _CHANNELS]
     return ".".join(str(part) for part in parts) or "body"
 
 

@@ -144,8 +144,9 @@ def _holds(data: Any, names: list[str]) -> bool:
 
 
 def _undefined(template: CompiledTemplate, locale: str, data: Mapping[str, Any], trial: "_Anything") -> str | None:
+    known: Any = _Anything(True)
     context = template_context(
-        contact={"attributes": {}}, data=data, tenant=trial, message=trial, now=_ANY_TIME, unsubscribe_url="https://"
+        contact={}, data=data, tenant=known, message=known, now=_ANY_TIME, unsubscribe_url="https://"
     )
     try:
         render(template, locale, {**context, "contact": trial})
@@ -157,20 +158,16 @@ def _undefined(template: CompiledTemplate, locale: str, data: Mapping[str, Any],
     return None
 
 
-class _Anything(Mapping[str, Any]):
-    """Stands for what is not known at acceptance: every name is there, all true or all false."""
+class _Anything(str):
+    """Stands for what is not known at acceptance: every name is there and can be printed, all true or all false."""
 
-    def __init__(self, truth: bool) -> None:
-        self._truth = truth
+    _truth: bool
 
-    def __getitem__(self, name: str) -> Any:
-        return "x" if self._truth else False
+    def __new__(cls, truth: bool) -> "_Anything":
+        """All true or all false."""
+        word = super().__new__(cls, "x")
+        word._truth = truth
+        return word
 
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 1
+    def __getitem__(self, name: object) -> Any:
+        return self if self._truth or name == "attributes" else False

@@ -63,6 +63,10 @@ class MessageIntake:
         self._backlogs = Backlogs(database)
         self._teller = Teller(partial(notify, database))
 
+    async def close(self) -> None:
+        """Tell the dispatcher what it was not told yet."""
+        await self._teller.close()
+
     async def take_one(self, tenant: UUID, mode: Mode, asked: Asked) -> Accepted:
         """Commit one message. Raises MessagingError or ContentError: nothing was stored then."""
         try:

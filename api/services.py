@@ -90,6 +90,7 @@ class Services:
 
     async def close(self) -> None:
         """Give everything back."""
+        await self.intake.close()
         await self.app_db.close()
         await self.relay_db.close()
         self.workshop.shutdown(cancel_futures=True)
