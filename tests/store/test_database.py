@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 import pytest_asyncio
 from psycopg.errors import DivisionByZero, InFailedSqlTransaction, PipelineAborted, UniqueViolation
@@ -15,7 +16,7 @@ from sqlalchemy import text
 
 from tests import services
 from tests.store.wire import role_settings, wire_to
-from waypost.store.database import Database, Role
+from waypost.store.database import Database, DatabaseAway, Role
 
 _INSERT = "INSERT INTO worker_processes (id, lane, host, pid) VALUES (%s, 'fast', 'h', 1)"
 
@@ -120,4 +121,15 @@ async def test_sessions_and_transactions_share_connections(relay: Database) -> N
                 connection = await session.connection()
                 await connection.execute(text(_INSERT.replace("%s", ":id")), {"id": row})
                 raise LookupError
+    assert not await _is_there(relay, row)
+
+
+async def test_a_connection_that_is_lost_is_replaced(relay: Database, module_database: services.Database) -> None:
+    row = uuid4()
+    with pytest.raises(DatabaseAway):
+        async with relay.transaction() as connection:
+            await connection.execute(_INSERT, (row,))
+            backend = (await (await connection.execute("SELECT pg_backend_pid()")).fetchone() or (0,))[0]
+            with psycopg.connect(module_database.owner_url) as killer:
+                killer.execute("SELECT pg_terminate_backend(%s)", (backend,))
     assert not await _is_there(relay, row)
