@@ -427,6 +427,8 @@ GRANT SELECT, INSERT, UPDATE ON tenants, api_keys, provider_accounts, account_bu
     TO waypost_relay;
 GRANT SELECT ON templates, template_versions, requests TO waypost_relay;
 GRANT SELECT, INSERT, DELETE ON outbox TO waypost_relay;
+GRANT UPDATE (created_at) ON outbox TO waypost_relay;  -- row locks need a column to update
+GRANT UPDATE (expires_at) ON requests TO waypost_relay;  -- the same
 GRANT DELETE ON worker_processes, alerts, probes, soft_bounces, suppressions, requests, provider_accounts, account_budgets, feeds
     TO waypost_relay;
 

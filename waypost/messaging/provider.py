@@ -148,6 +148,10 @@ class LookUp(Protocol):
         """Messages to the same address with the same body and sender made at or after `since`. Raises `LookUpError`."""
         ...
 
+    def close(self) -> None:
+        """Give back sockets."""
+        ...
+
 
 class LookUpError(Exception):
     """The list could not be read; nothing may be concluded."""

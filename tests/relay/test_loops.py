@@ -1,0 +1,184 @@
+"""The loops' runner, the outbox, the watchdog and the probes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from functools import partial
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from temporalio import workflow
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from tests.providers.made import QUICK, ses_account
+from tests.relay.ledger import Attempt, Ledger, until
+from waypost.messaging.ids import attempt_id
+from waypost.messaging.provider import Credentials, ProviderAccount
+from waypost.messaging.values import AttemptState, Lane
+from waypost.providers.accounts import open_sender
+from waypost.relay.loops import Loop, run_loops
+from waypost.relay.outbox import Outbox
+from waypost.relay.probes import Prober
+from waypost.relay.reconcile import Patience, Reach, reconcile_loops
+from waypost.relay.watchdog import Watchdog
+from waypost.simulators.running import RunningSimulator
+from waypost.stack.temporal import TemporalServer
+from waypost.store.database import Database
+
+LONG_AGO = "2020-01-01"
+
+
+async def test_a_loop_survives_errors_and_is_told_to_hurry() -> None:
+    calls: list[float] = []
+    told = asyncio.Event()
+
+    async def work() -> bool:
+        calls.append(asyncio.get_running_loop().time())
+        if len(calls) == 1:
+            told.set()
+            raise ValueError("ann@example.com")
+        if len(calls) == 2:
+            told.set()
+            raise psycopg.OperationalError("away")
+        return len(calls) < 5
+
+    running = asyncio.create_task(run_loops([Loop(name="test", interval_s=0.01, work=work, told=told)]))
+
+    async def enough() -> bool:
+        return len(calls) >= 6
+
+    await until(enough, seconds=2)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+@workflow.defn(name="waits")
+class Waits:
+    """Ends at its signal."""
+
+    def __init__(self) -> None:
+        self.told = False
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: self.told)
+
+    @workflow.signal(name="delivery-changed")
+    def tell(self) -> None:
+        self.told = True
+
+
+@pytest.fixture
+async def client(temporal_server: TemporalServer) -> AsyncIterator[Client]:
+    client = await Client.connect(temporal_server.address)
+    async with Worker(client, task_queue="relay-tests", workflows=[Waits], workflow_runner=UnsandboxedWorkflowRunner()):
+        yield client
+
+
+async def test_hints_are_delivered_and_those_for_nobody_dropped(
+    store: Database, ledger: Ledger, client: Client
+) -> None:
+    waiting = f"message/{uuid4()}"
+    handle = await client.start_workflow("waits", id=waiting, task_queue="relay-tests")
+    for workflow_id in (waiting, f"message/{uuid4()}"):
+        await ledger.insert("outbox", workflow_id=workflow_id, signal="delivery-changed")
+    assert await Outbox(store, lambda: client).deliver() is False
+    await asyncio.wait_for(handle.result(), 5)
+    assert await ledger.rows("outbox") == []
+
+
+async def test_hints_stay_while_temporal_is_away(store: Database, ledger: Ledger) -> None:
+    await ledger.insert("outbox", workflow_id="message/x", signal="delivery-changed")
+    assert await Outbox(store, lambda: None).deliver() is False
+    assert len(await ledger.rows("outbox")) == 1
+    await ledger.execute("DELETE FROM outbox")
+
+
+async def test_only_what_temporal_says_is_gone_is_put_back(store: Database, ledger: Ledger, client: Client) -> None:
+    open_one = await ledger.add_message(dispatched_at=LONG_AGO)
+    terminated = await ledger.add_message(dispatched_at=LONG_AGO)
+    unheard_of = await ledger.add_message(dispatched_at=LONG_AGO)
+    for message in (open_one, terminated):
+        await client.start_workflow("waits", id=f"message/{message}", task_queue="relay-tests")
+    await client.get_workflow_handle(f"message/{terminated}").terminate()
+    await Watchdog(store, lambda: client, Lane.FAST).look()
+    phases = [(await ledger.message(message))["phase"] for message in (open_one, terminated, unheard_of)]
+    assert phases == ["dispatched", "ready", "ready"]
+    await client.get_workflow_handle(f"message/{open_one}").terminate()
+
+
+async def test_silence_of_temporal_puts_nothing_back(store: Database, ledger: Ledger) -> None:
+    message = await ledger.add_message(dispatched_at=LONG_AGO)
+    nowhere = await Client.connect("127.0.0.1:1", lazy=True)
+    await Watchdog(store, lambda: nowhere, Lane.FAST).look()
+    await Watchdog(store, lambda: None, Lane.FAST).look()
+    assert (await ledger.message(message))["phase"] == "dispatched"
+
+
+async def quiet_account(ledger: Ledger, simulator: RunningSimulator) -> ProviderAccount:
+    """A durable account with an unknown attempt and no other traffic."""
+    key = f"AKIA{uuid4().hex[:12].upper()}"
+    queue = simulator.queue_url(key)
+    identity = await ledger.add_account(endpoint=simulator.url, queue_url=queue)
+    await ledger.insert("feeds", account_id=identity)
+    await ledger.execute("UPDATE senders SET account_id = %s WHERE tenant_id = %s", (identity, ledger.tenant))
+    unknown = Attempt(AttemptState.UNKNOWN, age=timedelta(minutes=1), account=identity)
+    await ledger.add_message(unknown, phase="held", account_id=identity)
+    return ses_account(simulator.url, id=identity, credentials=Credentials(key=key, secret="secret"))
+
+
+async def test_a_quiet_account_with_an_unknown_attempt_is_probed(
+    store: Database, ledger: Ledger, simulator: RunningSimulator
+) -> None:
+    account = await quiet_account(ledger, simulator)
+
+    async def load(_: UUID) -> ProviderAccount:
+        return account
+
+    prober = Prober(store, load=load, open_sender=partial(open_sender, deadlines=QUICK))
+    await prober.probe()
+    await prober.probe()  # too soon: the account was probed just now
+    query = "SELECT id, state FROM probes WHERE account_id = %s"
+    (probe,) = await ledger.execute(query, (account.id,))
+    assert probe["state"] == "accepted"
+    sent = [entry for entry in simulator.control.log() if entry.get("attempt_id") == str(probe["id"])]
+    assert len(sent) == 1
+
+
+async def test_an_account_without_unknown_attempts_is_left_alone(store: Database, ledger: Ledger) -> None:
+    identity = await ledger.add_account(queue_url="http://127.0.0.1:1/q")
+    await ledger.insert("feeds", account_id=identity)
+
+    async def load(_: UUID) -> ProviderAccount:
+        raise AssertionError("not to be used")
+
+    await Prober(store, load=load, open_sender=partial(open_sender, deadlines=QUICK)).probe()
+    assert await ledger.execute("SELECT id FROM probes WHERE account_id = %s", (identity,)) == []
+
+
+async def test_all_loops_do_their_work_once(store: Database, ledger: Ledger, client: Client) -> None:
+    """On the real schema and role: what a loop may not read or write fails here."""
+
+    async def load(_: UUID) -> ProviderAccount:
+        raise AssertionError("nothing to load")
+
+    async def rerender(*_: UUID) -> None:
+        return None
+
+    reach = Reach(
+        client=lambda: client,
+        load_account=load,
+        open_sender=partial(open_sender, deadlines=QUICK),
+        open_look_up=lambda _: pytest.fail("nothing to look up"),
+        rerender=rerender,
+        fingerprint=lambda _: b"",
+    )
+    expired = await ledger.add_message(phase="ready", expires_at=LONG_AGO)
+    await ledger.execute("UPDATE attempts SET state = 'void' WHERE state = 'unknown'")
+    for loop in reconcile_loops(database=store, lane=Lane.FAST, patience=Patience(), reach=reach):
+        assert await loop.work() is False, loop.name
+    assert (await ledger.message(expired))["outcome"] == "expired"
+    assert attempt_id(message=expired, number=1)

@@ -1,0 +1,127 @@
+"""The relay's loops beside the dispatcher: reconcile, sweeps, probes, look-ups, watchdog, outbox, alerts.
+
+All are safe in any number of processes. `worker.py` runs what `reconcile_loops` returns with `loops.run_loops`.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from prometheus_client import Counter
+from temporalio.client import Client
+
+from waypost.messaging.provider import LookUp, ProviderAccount, RenderedMessage, Sender
+from waypost.messaging.values import Lane
+from waypost.relay.alerts import Alerts
+from waypost.relay.look_ups import LookUps, Rerender
+from waypost.relay.loops import Loop
+from waypost.relay.outbox import Outbox
+from waypost.relay.probes import Prober
+from waypost.relay.watchdog import Watchdog
+from waypost.store.alert_rules import Bounds
+from waypost.store.database import Database
+from waypost.store.reconcile import assume_sent, lose_in_flight, void_absent
+from waypost.store.sweeps import (
+    cancel_of_closed_tenants,
+    date_fallbacks,
+    end_expired,
+    forget_probes,
+    forget_requests,
+    take_over_fallbacks,
+)
+from workflows.names import DELIVERED_SIGNAL
+
+BATCH = 500
+FALLBACK_GRACE = timedelta(seconds=60)
+_FENCE_AND_RECORD = timedelta(seconds=10)
+"""What an attempt in flight may take beside its call: fence and commit, and then some."""
+
+_RESOLVED = Counter("waypost_reconciled_total", "Rows that reconcile and sweeps have moved", ["what"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to wait: for one call, for proof of absence, and at all."""
+
+    call: timedelta = timedelta(seconds=10)
+    margin: timedelta = timedelta(seconds=120)
+    horizon: timedelta = timedelta(hours=24)
+
+    @property
+    def in_flight(self) -> timedelta:
+        """No attempt is honestly in flight for longer."""
+        return self.call + _FENCE_AND_RECORD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What the loops reach outside PostgreSQL, given by the composition root."""
+
+    client: Callable[[], Client | None]
+    load_account: Callable[[UUID], Awaitable[ProviderAccount]]
+    open_sender: Callable[[ProviderAccount], Sender]
+    open_look_up: Callable[[ProviderAccount], LookUp]
+    rerender: Rerender
+    fingerprint: Callable[[RenderedMessage], bytes]
+
+
+def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach: Reach) -> list[Loop]:
+    """The loops of one process of a lane (role waypost_relay). Tell the loop `outbox` when PostgreSQL says so."""
+    sweep = Sweeper(database)
+    outbox = Outbox(database, reach.client)
+    watchdog = Watchdog(database, reach.client, lane)
+    prober = Prober(database, load=reach.load_account, open_sender=reach.open_sender)
+    look_ups = LookUps(
+        database,
+        age=patience.call + patience.margin,
+        signal=DELIVERED_SIGNAL,
+        load=reach.load_account,
+        open_look_up=reach.open_look_up,
+        rerender=reach.rerender,
+        fingerprint=reach.fingerprint,
+    )
+    alerts = Alerts(database, Bounds.of_margin(patience.margin))
+    return [
+        Loop(name="outbox", interval_s=1, work=outbox.deliver),
+        Loop(name="in-flight", interval_s=2, work=sweep.once("lost", lose_in_flight, age=patience.in_flight)),
+        Loop(
+            name="absence",
+            interval_s=2,
+            work=sweep.once("absent", void_absent, margin=patience.margin, call=patience.call, signal=DELIVERED_SIGNAL),
+        ),
+        Loop(name="horizon", interval_s=5, work=sweep.once("assumed", assume_sent, horizon=patience.horizon)),
+        Loop(name="probes", interval_s=2, work=prober.probe),
+        Loop(name="look-ups", interval_s=5, work=look_ups.ask),
+        Loop(name="expiry", interval_s=2, work=sweep.once("expired", end_expired)),
+        Loop(name="closed-tenants", interval_s=2, work=sweep.once("tenant_closed", cancel_of_closed_tenants)),
+        Loop(
+            name="fallbacks",
+            interval_s=10,
+            work=sweep.once("fallback_taken_over", take_over_fallbacks, grace=FALLBACK_GRACE),
+        ),
+        Loop(name="fallback-dates", interval_s=10, work=sweep.once("fallback_dated", date_fallbacks)),
+        Loop(name="requests", interval_s=30, work=sweep.once("request_forgotten", forget_requests)),
+        Loop(name="old-probes", interval_s=300, work=sweep.once("probe_forgotten", forget_probes)),
+        Loop(name="watchdog", interval_s=5, work=watchdog.look),
+        Loop(name="alerts", interval_s=5, work=alerts.look),
+    ]
+
+
+class Sweeper:
+    """Makes a loop's work of a store function that moves a bounded batch."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def once(self, what: str, step: Callable[..., Awaitable[int]], **values: object) -> Callable[[], Awaitable[bool]]:
+        """One batch in one transaction, counted under `what`; whether more waits."""
+
+        async def work() -> bool:
+            async with self._database.transaction() as connection:
+                moved = await step(connection, limit=BATCH, **values)
+            if moved:
+                _RESOLVED.labels(what).inc(moved)
+            return moved >= BATCH
+
+        return work

@@ -1,0 +1,204 @@
+"""Rows whose time has come without anybody noticing: expired, left behind, or of a tenant that is gone (waypost_relay).
+
+Each function takes a bounded batch with SKIP LOCKED and never commits; any number of processes may run them.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from waypost.messaging.values import Outcome
+
+Connection = AsyncConnection[Any]
+Key = tuple[UUID, UUID]
+"""(tenant id, message id)."""
+
+# Only rows that are rows: what may have been sent is `held`, and a `dispatched` row's execution asks the gate.
+_EXPIRED = """
+SELECT tenant_id, id FROM messages
+WHERE expires_at <= waypost_now() AND phase <> 'closed' AND phase IN ('ready', 'waiting')
+ORDER BY expires_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+
+async def end_expired(connection: Connection, *, limit: int) -> int:
+    """Ready and waiting messages past their expiry get that outcome; how many."""
+    rows = await (await connection.execute(_EXPIRED, (limit,))).fetchall()
+    return await _end(connection, rows, outcome=Outcome.EXPIRED, reason="expired")
+
+
+# Closed tenants are looked at for another day, for what raced with the closing commit.
+_OF_CLOSED_TENANTS = """
+WITH found AS MATERIALIZED (
+    SELECT m.tenant_id, m.id FROM tenants t CROSS JOIN LATERAL (
+        (SELECT tenant_id, id FROM messages WHERE lane = 'fast' AND tenant_id = t.id AND phase = 'ready'
+         LIMIT %(limit)s)
+        UNION ALL
+        (SELECT tenant_id, id FROM messages WHERE lane = 'bulk' AND tenant_id = t.id AND phase = 'ready'
+         LIMIT %(limit)s)
+        UNION ALL
+        (SELECT tenant_id, id FROM messages WHERE tenant_id = t.id AND phase = 'waiting' LIMIT %(limit)s)) m
+    WHERE t.state = 'closing' OR (t.state = 'closed' AND t.state_changed_at > waypost_now() - interval '1 day')
+    LIMIT %(limit)s
+)
+SELECT m.tenant_id, m.id FROM found f JOIN messages m ON m.tenant_id = f.tenant_id AND m.id = f.id
+WHERE m.phase IN ('ready', 'waiting')
+FOR NO KEY UPDATE OF m SKIP LOCKED
+"""
+
+
+async def cancel_of_closed_tenants(connection: Connection, *, limit: int) -> int:
+    """Every ready or waiting message of a tenant that is closing or closed is cancelled; how many."""
+    rows = await (await connection.execute(_OF_CLOSED_TENANTS, {"limit": limit})).fetchall()
+    return await _end(connection, rows, outcome=Outcome.CANCELLED, reason="tenant_closed")
+
+
+# A fallback that waits for such a message is due at once; its gate says what becomes of it.
+_END = """
+WITH ended AS (
+    UPDATE messages m SET phase = 'closed', outcome = %(outcome)s, outcome_reason = %(reason)s,
+           outcome_at = waypost_now(), hold_reason = NULL, due_at = COALESCE(m.due_at, waypost_now())
+    FROM unnest(%(tenants)s::uuid[], %(messages)s::uuid[]) AS s (tenant_id, id)
+    WHERE m.tenant_id = s.tenant_id AND m.id = s.id
+    RETURNING m.tenant_id, m.id
+), due AS (
+    UPDATE messages f SET due_at = waypost_now() FROM ended e
+    WHERE f.tenant_id = e.tenant_id AND f.primary_id = e.id AND f.phase = 'waiting'
+      AND NOT f.id = ANY(%(messages)s::uuid[])
+)
+INSERT INTO verdicts (tenant_id, message_id, verdict, reason, outcome)
+SELECT tenant_id, id, 'refuse', %(reason)s, %(outcome)s FROM ended
+"""
+
+
+async def _end(connection: Connection, rows: Sequence[tuple[Any, ...]], *, outcome: Outcome, reason: str) -> int:
+    if rows:
+        values = {
+            "tenants": [row[0] for row in rows],
+            "messages": [row[1] for row in rows],
+            "outcome": outcome.value,
+            "reason": reason,
+        }
+        await connection.execute(_END, values)
+    return len(rows)
+
+
+# The execution that waited with it has ended or is gone: the dispatcher starts one of its own, under its own id.
+_LOST_FALLBACKS = """
+WITH lost AS (
+    SELECT tenant_id, id FROM messages WHERE phase = 'waiting' AND due_at < waypost_now() - %(grace)s
+    LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE messages m SET phase = 'ready' FROM lost l WHERE m.tenant_id = l.tenant_id AND m.id = l.id RETURNING m.id
+)
+SELECT count(*) FROM taken
+"""
+
+
+async def take_over_fallbacks(connection: Connection, *, grace: timedelta, limit: int) -> int:
+    """Waiting fallbacks that nobody sent `grace` after they were due become ready; how many."""
+    return await _count(connection, _LOST_FALLBACKS, {"grace": grace, "limit": limit})
+
+
+# Whoever ended the primary should have dated its fallback; this is for what was interrupted in between.
+_UNDATED_FALLBACKS = """
+WITH undated AS (
+    SELECT f.tenant_id, f.id,
+           CASE WHEN p.outcome IN ('sent', 'maybe_sent') THEN p.outcome_at + p.fallback_after
+                ELSE waypost_now() END AS due_at
+    FROM messages f JOIN messages p ON p.tenant_id = f.tenant_id AND p.id = f.primary_id
+    WHERE f.phase = 'waiting' AND f.due_at IS NULL AND p.outcome IS NOT NULL
+    LIMIT %(limit)s FOR NO KEY UPDATE OF f SKIP LOCKED
+), dated AS (
+    UPDATE messages f SET due_at = u.due_at FROM undated u
+    WHERE f.tenant_id = u.tenant_id AND f.id = u.id RETURNING f.id
+)
+SELECT count(*) FROM dated
+"""
+
+
+async def date_fallbacks(connection: Connection, *, limit: int) -> int:
+    """Fallbacks whose primary has ended get their due time; how many."""
+    return await _count(connection, _UNDATED_FALLBACKS, {"limit": limit})
+
+
+_FORGET_REQUESTS = """
+WITH gone AS (
+    DELETE FROM requests WHERE (tenant_id, id) IN (
+        SELECT tenant_id, id FROM requests WHERE expires_at <= waypost_now()
+        ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    RETURNING id
+)
+SELECT count(*) FROM gone
+"""
+
+
+async def forget_requests(connection: Connection, *, limit: int) -> int:
+    """Idempotency keys past their retention are free again; how many."""
+    return await _count(connection, _FORGET_REQUESTS, {"limit": limit})
+
+
+_FORGET_PROBES = """
+WITH gone AS (
+    DELETE FROM probes WHERE id IN (
+        SELECT id FROM probes WHERE claimed_at < waypost_now() - interval '2 days'
+        LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    RETURNING id
+)
+SELECT count(*) FROM gone
+"""
+
+
+async def forget_probes(connection: Connection, *, limit: int) -> int:
+    """Probes that no proof can rest on any more; how many."""
+    return await _count(connection, _FORGET_PROBES, {"limit": limit})
+
+
+# Dispatched, and no call under way. A login code whose first attempt is unknown is driven by its execution too.
+_SUSPECTS = """
+SELECT m.tenant_id, m.id FROM messages m
+WHERE m.phase = 'dispatched' AND m.lane = %(lane)s AND m.dispatched_at < waypost_now() - %(age)s
+  AND NOT m.id = ANY(%(spared)s::uuid[])
+  AND NOT EXISTS (SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
+                  AND a.state = 'in_flight')
+ORDER BY m.dispatched_at LIMIT %(limit)s
+"""
+
+
+async def suspected_orphans(
+    connection: Connection, *, lane: str, age: timedelta, spared: Sequence[UUID], limit: int
+) -> list[Key]:
+    """Dispatched messages of a lane that may have no execution; only Temporal knows. `spared` are left out."""
+    values = {"lane": lane, "age": age, "spared": list(spared), "limit": limit}
+    return [(row[0], row[1]) for row in await (await connection.execute(_SUSPECTS, values)).fetchall()]
+
+
+_RETURN_ORPHANS = """
+WITH returned AS (
+    UPDATE messages m
+    SET phase = 'ready', due_at = GREATEST(m.due_at, waypost_now()), dispatched_at = NULL, hold_reason = 'orphaned'
+    FROM unnest(%(tenants)s::uuid[], %(messages)s::uuid[]) AS o (tenant_id, id)
+    WHERE m.tenant_id = o.tenant_id AND m.id = o.id AND m.phase = 'dispatched' AND m.outcome IS NULL
+      AND m.dispatched_at < waypost_now() - %(age)s
+      AND NOT EXISTS (SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
+                      AND a.state = 'in_flight')
+    RETURNING m.id
+)
+SELECT count(*) FROM returned
+"""
+
+
+async def return_orphans(connection: Connection, orphans: Sequence[Key], *, age: timedelta) -> int:
+    """Rows whose execution Temporal says is closed or gone wait again, to be started under the same id; how many."""
+    values = {"tenants": [tenant for tenant, _ in orphans], "messages": [message for _, message in orphans], "age": age}
+    return await _count(connection, _RETURN_ORPHANS, values)
+
+
+async def _count(connection: Connection, statement: str, values: dict[str, Any]) -> int:
+    row = await (await connection.execute(statement, values)).fetchone()
+    assert row is not None
+    count: int = row[0]
+    return count
