@@ -1,7 +1,7 @@
 """The control: bare Temporal. One workflow with one no-op activity, a worker process of its own, nothing else.
 
 The worker is set as Waypost's own (same runner, same pollers, no eager activities), so that what is compared is what
-Waypost does besides. `python -m waypost.bench.bare --queues N` prints a line of JSON when it is polling.
+Waypost does besides. `python -m waypost.bench.bare --queues N --prefix P` prints a line of JSON when it is polling.
 """
 
 import argparse
@@ -58,18 +58,19 @@ class BareWorkflow:
     @workflow.run
     async def run(self, task: BareInput) -> BareResult:
         """Run it."""
-        return await workflow.execute_activity(
+        result: BareResult = await workflow.execute_activity(
             ACTIVITY, task, result_type=BareResult, start_to_close_timeout=timedelta(seconds=30)
         )
+        return result
 
 
-def queue_name(number: int) -> str:
-    """The n-th queue of the control."""
-    return f"bare-{number}"
+def queue_name(prefix: str, number: int) -> str:
+    """The n-th queue of a control; the prefix keeps one run's executions from another's worker."""
+    return f"{prefix}-{number}"
 
 
-async def serve(queues: int) -> None:
-    """Poll until SIGTERM; every time standard input has a line, print how many activities have run."""
+async def serve(prefix: str, queues: int) -> None:
+    """Poll until SIGTERM; print how many activities have run, when polling begins and on each SIGUSR1."""
     noop = Noop()
     workers = QueueWorkers(
         await connect(TemporalSettings()),
@@ -78,7 +79,7 @@ async def serve(queues: int) -> None:
         graceful=timedelta(seconds=1),
         width=40,
     )
-    await workers.set_queues(frozenset(queue_name(number) for number in range(queues)))
+    await workers.set_queues(frozenset(queue_name(prefix, number) for number in range(queues)))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -96,7 +97,9 @@ def main() -> None:
     """Run the control's worker."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queues", type=int, default=1)
-    uvloop.run(serve(parser.parse_args().queues))
+    parser.add_argument("--prefix", default="bare")
+    options = parser.parse_args()
+    uvloop.run(serve(options.prefix, options.queues))
 
 
 if __name__ == "__main__":

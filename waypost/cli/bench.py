@@ -1,0 +1,54 @@
+"""`waypost bench`: throughput, latency and footprint, each against a control in the same run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from waypost.bench import tenants, transactional
+from waypost.drills.report import Report, show
+
+app = typer.Typer(no_args_is_help=True, help="Measure against a control in the same run; exit 0 only within bounds.")
+
+ReportFile = Annotated[Path | None, typer.Option("--report", help="Write the figures and checks as JSON.")]
+Data = Annotated[Path | None, typer.Option("--data", help="A running stack's folder; without it one is started.")]
+
+_console = Console()
+
+
+@app.command("transactional")
+def run_transactional(
+    report: ReportFile = None,
+    data: Data = None,
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="Interleaved rounds of both arms.")] = 5,
+    count: Annotated[int, typer.Option(min=10, max=100_000, help="Messages a round and arm.")] = 600,
+    at_once: Annotated[int, typer.Option(min=1, max=256, help="Requests at a time.")] = 32,
+    idle: Annotated[int, typer.Option(min=10, max=5000, help="Messages sent one at a time, for the p50.")] = 100,
+) -> None:
+    """One message a request and an execution, against bare Temporal with a no-op activity."""
+    plan = transactional.Plan(rounds=rounds, count=count, at_once=at_once, idle=idle)
+    _finish(transactional.run(data, plan, _tell), report)
+
+
+@app.command("tenants")
+def run_tenants(
+    report: ReportFile = None,
+    count: Annotated[int, typer.Option("--tenants", min=2, max=1000, help="Tenants, each with its own queues.")] = 300,
+    messages: Annotated[int, typer.Option(min=100, max=100_000, help="Messages a round, over all queues.")] = 900,
+    rounds: Annotated[int, typer.Option(min=1, max=20, help="Interleaved rounds of both arms.")] = 3,
+) -> None:
+    """Many tenants in one process a lane, against bare Temporal on the same number of Workers."""
+    _finish(tenants.run(tenants.Plan(tenants=count, messages=messages, rounds=rounds), _tell), report)
+
+
+def _tell(what: str) -> None:
+    _console.print(f"[dim]… {what}[/]", highlight=False)
+
+
+def _finish(found: Report, report: Path | None) -> None:
+    show(found, _console)
+    if report is not None:
+        found.write(report)
+        _console.print(f"[dim]written to {report}[/]", highlight=False)
+    raise typer.Exit(0 if found.passed else 1)
