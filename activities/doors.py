@@ -1,6 +1,7 @@
 """The way out to each provider account: its sender, its bounded threads, kept open and kept current."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,10 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from waypost.messaging.failure import WaypostFailure
-from waypost.messaging.provider import ProviderAccount, ProviderReply, RenderedMessage, Sender
+from waypost.messaging.provider import ProviderAccount, ProviderReply, RenderedMessage, ReplyKind, Sender
+from waypost.store.errors import StoreError
+
+logger = logging.getLogger(__name__)
 
 FENCE_S = 2.0
 """Longest time between claim and call; a claim that is older is void, for others may count it as lost."""
@@ -20,12 +24,17 @@ class DoorBusyError(WaypostFailure):
     """Every thread of the account is in a call."""
 
 
+class AccountUnusableError(WaypostFailure):
+    """The account's credentials cannot be opened here, or its endpoint is not one that it may use."""
+
+
 class Door:
     """One account's calls in this process: at most `width` at a time, each in a thread of its own."""
 
     def __init__(self, account: ProviderAccount, sender: Sender, width: int) -> None:
         self.account = account
         self._sender = sender
+        self._width = width
         self._slots = asyncio.Semaphore(width)
         self._threads = ThreadPoolExecutor(width, thread_name_prefix=f"account-{account.id}")
 
@@ -48,10 +57,20 @@ class Door:
     def _call(self, message: RenderedMessage, claimed_at: float) -> ProviderReply | None:
         if time.monotonic() - claimed_at > FENCE_S:
             return None
-        return self._sender.send(message)
+        try:
+            return self._sender.send(message)
+        except Exception as error:  # an adapter's own bug: nobody knows how far it came
+            logger.exception("a sender failed", extra={"account_id": str(self.account.id)})
+            return ProviderReply(kind=ReplyKind.UNKNOWN, code=type(error).__name__)
+
+    async def retire(self) -> None:
+        """Close once nobody is inside any more: a claim that was made for this door is called through it."""
+        for _ in range(self._width):
+            await self._slots.acquire()
+        self.close()
 
     def close(self) -> None:
-        """Close sockets after the last call has come back."""
+        """Close sockets; nobody may be inside."""
         self._threads.shutdown(wait=False)
         self._sender.close()
 
@@ -70,13 +89,16 @@ class Doors:
         self._doors: dict[UUID, Door] = {}
         self._checked: dict[UUID, float] = {}
         self._lock = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._opening = ThreadPoolExecutor(1, thread_name_prefix="open-account")
 
     async def to(self, account: UUID) -> Door:
-        """The door of an account."""
-        if time.monotonic() - self._checked.get(account, float("-inf")) < _FRESH_S:
-            return self._doors[account]
-        async with self._lock:
-            return await self._refresh(account)
+        """The door of an account. Raises AccountUnusableError."""
+        if not self._is_fresh(account):
+            async with self._lock:
+                if not self._is_fresh(account):
+                    await self._refresh(account)
+        return self._doors[account]
 
     def close(self) -> None:
         """Close every door."""
@@ -84,14 +106,33 @@ class Doors:
             door.close()
         self._doors.clear()
         self._checked.clear()
+        self._opening.shutdown(wait=False)
 
-    async def _refresh(self, account: UUID) -> Door:
-        current = await self._load_account(account)
-        door = self._doors.get(account)
-        if door is None or door.account != current:
-            sender = await asyncio.to_thread(self._open_sender, current)
-            self._doors[account] = Door(current, sender, self._width)
-            if door is not None:
-                door.close()
+    def _is_fresh(self, account: UUID) -> bool:
+        return time.monotonic() - self._checked.get(account, float("-inf")) < _FRESH_S
+
+    async def _refresh(self, account: UUID) -> None:
+        current = await self._load(account)
+        before = self._doors.get(account)
+        if before is None or before.account != current:
+            self._doors[account] = Door(current, await self._open(current), self._width)
+            if before is not None:
+                self._retire(before)
         self._checked[account] = time.monotonic()
-        return self._doors[account]
+
+    async def _load(self, account: UUID) -> ProviderAccount:
+        try:
+            return await self._load_account(account)
+        except StoreError as error:
+            raise AccountUnusableError(error.code) from error
+
+    async def _open(self, account: ProviderAccount) -> Sender:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._opening, self._open_sender, account)
+        except Exception as error:  # whatever an adapter says: the account, as it is, has no way out
+            raise AccountUnusableError(type(error).__name__) from error
+
+    def _retire(self, door: Door) -> None:
+        task = asyncio.create_task(door.retire(), name=f"retire {door.account.id}")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)

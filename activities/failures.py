@@ -5,13 +5,15 @@ from datetime import timedelta
 from typing import assert_never
 
 from waypost.messaging.provider import ProviderReply, ReplyKind
-from waypost.messaging.values import AttemptState, MessageClass, Outcome, Phase
+from waypost.messaging.values import AttemptState, Outcome, Phase
 from waypost.store.attempts import Ending
 
 THROTTLE_WAIT = timedelta(seconds=2)
 UNREACHED_WAIT = timedelta(seconds=5)
 PAUSE_RETRY = timedelta(seconds=20)
 QUOTA_RETRY = timedelta(minutes=5)
+UNUSABLE_RETRY = timedelta(minutes=1)
+"""How soon an account whose credentials or endpoint cannot be used is looked at again."""
 
 FENCE_PASSED = Ending(
     state=AttemptState.VOID, phase=Phase.READY, code="fence_passed", reason="fence_passed", retry_after=timedelta()
@@ -30,8 +32,8 @@ class Consequence:
     suppress: bool = False
 
 
-def consequence(reply: ProviderReply, *, message_class: MessageClass, number: int, at_most_once: bool) -> Consequence:
-    """Map a reply. `number` counts the message's attempts from 1; `at_most_once` gives up an unknown one at once."""
+def consequence(reply: ProviderReply, *, second_try_left: bool, at_most_once: bool) -> Consequence:
+    """Map a reply. `second_try_left`: a login code that has not used its one; `at_most_once`: unknown is given up."""
     match reply.kind:
         case ReplyKind.ACCEPTED:
             return Consequence(ending=_accepted(reply))
@@ -45,7 +47,7 @@ def consequence(reply: ProviderReply, *, message_class: MessageClass, number: in
         case ReplyKind.REJECTED:
             return Consequence(ending=_rejected(reply), suppress=reply.suppresses)
         case ReplyKind.UNKNOWN:
-            return Consequence(ending=_unknown(reply, message_class, number, at_most_once))
+            return Consequence(ending=_unknown(reply, second_try_left=second_try_left, at_most_once=at_most_once))
     assert_never(reply.kind)
 
 
@@ -75,7 +77,7 @@ def _rejected(reply: ProviderReply) -> Ending:
     )
 
 
-def _unknown(reply: ProviderReply, message_class: MessageClass, number: int, at_most_once: bool) -> Ending:
+def _unknown(reply: ProviderReply, *, second_try_left: bool, at_most_once: bool) -> Ending:
     if at_most_once:
         return Ending(
             state=AttemptState.ASSUMED_SENT,
@@ -85,10 +87,9 @@ def _unknown(reply: ProviderReply, message_class: MessageClass, number: int, at_
             reason="at_most_once",
             starts_fallback=True,
         )
-    waits_here = message_class is MessageClass.LOGIN_CODE and number == 1
     return Ending(
         state=AttemptState.UNKNOWN,
-        phase=Phase.DISPATCHED if waits_here else Phase.HELD,
+        phase=Phase.DISPATCHED if second_try_left else Phase.HELD,
         code=reply.code,
         reason="attempt_unknown",
         starts_fallback=True,

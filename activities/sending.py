@@ -19,17 +19,17 @@ from temporalio import activity
 from activities.budgets import BudgetExhaustedError, Budgets
 from activities.composing import Composer, content_hash
 from activities.contracts.sending import SEND_ACTIVITY, Sending, SendInput, SendResult, Step
-from activities.doors import Door, DoorBusyError, Doors
+from activities.doors import AccountUnusableError, Door, DoorBusyError, Doors
 from activities.facts import gate_facts, stopped
-from activities.failures import FENCE_PASSED, QUOTA_RETRY, Consequence, consequence
+from activities.failures import FENCE_PASSED, QUOTA_RETRY, UNUSABLE_RETRY, Consequence, consequence
 from waypost.messaging.content_errors import ContentError
-from waypost.messaging.gate import Defer, Refuse, verdict
+from waypost.messaging.gate import Defer, Refuse, Send, verdict
 from waypost.messaging.ids import attempt_id
 from waypost.messaging.provider import RenderedMessage
 from waypost.messaging.values import MessageClass, Outcome, Part, Phase
 from waypost.store.attempts import abandon, claim, record, start_fallback, waiting_fallback
 from waypost.store.budgets import pause_account, slow_down
-from waypost.store.database import Database
+from waypost.store.database import Database, DatabaseAway
 from waypost.store.event_effects import suppress
 from waypost.store.send import LoadedMessage, hold, load, put_back, refuse
 
@@ -39,6 +39,13 @@ LOGIN_CODE_PATIENCE = timedelta(seconds=20)
 _PATIENCE = timedelta(seconds=8)
 _NAP = timedelta(milliseconds=500)
 """A row that is due this soon is waited for here; a later one waits as a row."""
+_BUSY_WAIT = timedelta(seconds=10)
+"""How long a row waits that the account's calls or rate had no room for."""
+_VERDICT_KEPT_S = 1.0
+"""Who waited longer for their turn is judged again: a receipt or a suppression may have come meanwhile."""
+RECORD_PATIENCE_S = 15.0
+"""So long the answer of a provider is held in hand while PostgreSQL is away, before it is left to evidence."""
+_RECORD_AGAIN_S = 0.5
 
 BEAT_EVERY_S = 1.0
 """An activity that still runs after this says so; one that does not take that long costs Temporal nothing."""
@@ -73,7 +80,9 @@ class SendActivities(Sending):
             return await self._send(task)
 
     async def _send(self, task: SendInput) -> SendResult:
-        asked = _Asked(UUID(task.tenant_id), UUID(task.message_id))
+        return await self._proceed(_Asked(UUID(task.tenant_id), UUID(task.message_id)))
+
+    async def _proceed(self, asked: _Asked) -> SendResult:
         message = await self._load(asked)
         if message is None:
             return SendResult(Step.DONE, "gone")
@@ -91,7 +100,7 @@ class SendActivities(Sending):
         now = verdict(gate_facts(message))
         if isinstance(now, Defer) and now.reason == "not_due" and now.until - message.now <= _NAP:
             await asyncio.sleep((now.until - message.now).total_seconds())
-            return await self._attempt(message)
+            return await self._proceed(_Asked(message.tenant_id, message.id))
         if isinstance(now, Defer):
             return await self._defer(message, now)
         if isinstance(now, Refuse):
@@ -101,14 +110,20 @@ class SendActivities(Sending):
     async def _defer(self, message: LoadedMessage, defer: Defer) -> SendResult:
         if message.phase == Phase.WAITING and defer.reason == "not_due":
             return SendResult(Step.AGAIN, "fallback waits", at=defer.until)
-        return await self._put_back(message, defer.until, defer.reason)
+        return await self._put_back(message, defer.reason, until=defer.until)
 
-    async def _put_back(self, message: LoadedMessage, until: datetime, reason: str) -> SendResult:
+    async def _put_back(
+        self, message: LoadedMessage, reason: str, *, until: datetime | None = None, wait: timedelta | None = None
+    ) -> SendResult:
         async with self._app.transaction(message.tenant_id) as connection:
-            await put_back(connection, tenant=message.tenant_id, message=message.id, until=until, reason=reason)
-        return SendResult(Step.PUT_BACK, f"put back: {reason}", at=until)
+            due_at = await put_back(
+                connection, tenant=message.tenant_id, message=message.id, reason=reason, until=until, wait=wait
+            )
+        return SendResult(Step.PUT_BACK, f"put back: {reason}", at=due_at)
 
     async def _refuse(self, message: LoadedMessage, outcome: Outcome, reason: str) -> SendResult:
+        if message.second_try_used:
+            outcome = Outcome.MAYBE_SENT  # what was given up may have arrived all the same
         async with self._app.transaction(message.tenant_id) as connection:
             await refuse(connection, tenant=message.tenant_id, message=message.id, outcome=outcome, reason=reason)
         _OUTCOMES.labels(message.lane, outcome).inc()
@@ -119,9 +134,9 @@ class SendActivities(Sending):
         assert message.open_attempt_id is not None
         assert message.open_attempt_claimed_at is not None
         retry_at = message.open_attempt_claimed_at + LOGIN_CODE_PATIENCE
-        if message.class_ == MessageClass.LOGIN_CODE and message.attempts == 1:
-            if message.now < retry_at:
-                return SendResult(Step.AGAIN, "attempt unknown", at=retry_at)
+        if _has_second_try(message) and message.now < retry_at:
+            return SendResult(Step.AGAIN, "attempt unknown", at=retry_at)
+        if _has_second_try(message) and isinstance(verdict(gate_facts(message)), Send):
             return await self._try_login_code_again(message, message.open_attempt_id)
         async with self._app.transaction(message.tenant_id) as connection:
             await hold(connection, tenant=message.tenant_id, message=message.id)
@@ -133,7 +148,7 @@ class SendActivities(Sending):
             given_up = await abandon(connection, tenant=message.tenant_id, attempt=attempt)
         if not given_up:
             return SendResult(Step.AGAIN, "attempt resolved", at=message.now)
-        return await self._decide(message)
+        return await self._proceed(_Asked(message.tenant_id, message.id))
 
     async def _attempt(self, message: LoadedMessage) -> SendResult:
         number = message.attempts + 1
@@ -141,27 +156,42 @@ class SendActivities(Sending):
             rendered = await self._composer.compose(message, attempt_id(message=message.id, number=number))
         except ContentError:
             return await self._refuse(message, Outcome.FAILED, "rendering_failed")
-        door = await self._doors.to(message.account_id)
         try:
-            async with door.slot(_PATIENCE.total_seconds()):
-                await self._budgets.take(
-                    message.account_id, tenant=message.tenant_id, weight=message.tenant_weight, patience=_PATIENCE
-                )
-                return await finish(self._claim_call_record(message, rendered, door, number))
+            result = await self._through_door(message, rendered, number)
+        except AccountUnusableError:
+            await self._pause(message.account_id, "account_unusable", UNUSABLE_RETRY)
+            return await self._put_back(message, "account_unusable", wait=UNUSABLE_RETRY)
         except DoorBusyError:
-            return await self._put_back(message, message.now + timedelta(seconds=10), "account_busy")
+            return await self._put_back(message, "account_busy", wait=_BUSY_WAIT)
         except BudgetExhaustedError as exhausted:
             return await self._over_budget(message, quota=exhausted.quota)
+        return result or await self._look_again(message)
+
+    async def _through_door(self, message: LoadedMessage, rendered: RenderedMessage, number: int) -> SendResult | None:
+        """Room and budget, then the attempt; None when the message has changed on the way."""
+        judged_at = time.monotonic()
+        door = await self._doors.to(message.account_id)
+        async with door.slot(_PATIENCE.total_seconds()):
+            await self._budgets.take(
+                message.account_id, tenant=message.tenant_id, weight=message.tenant_weight, patience=_PATIENCE
+            )
+            if time.monotonic() - judged_at > _VERDICT_KEPT_S and not await self._still_sends(message):
+                return None
+            return await finish(self._claim_call_record(message, rendered, door, number))
+
+    async def _still_sends(self, message: LoadedMessage) -> bool:
+        now = await self._load(_Asked(message.tenant_id, message.id))
+        return now is not None and isinstance(verdict(gate_facts(now)), Send)
 
     async def _over_budget(self, message: LoadedMessage, *, quota: bool) -> SendResult:
         if not quota:
-            return await self._put_back(message, message.now + timedelta(seconds=10), "send_rate")
+            return await self._put_back(message, "send_rate", wait=_BUSY_WAIT)
         await self._pause(message.account_id, "daily_quota", QUOTA_RETRY)
-        return await self._put_back(message, message.now + timedelta(minutes=1), "account_paused")
+        return await self._put_back(message, "account_paused", wait=timedelta(minutes=1))
 
     async def _claim_call_record(
         self, message: LoadedMessage, rendered: RenderedMessage, door: Door, number: int
-    ) -> SendResult:
+    ) -> SendResult | None:
         claimed_at = time.monotonic()
         async with self._app.transaction(message.tenant_id) as connection:
             attempt = await claim(
@@ -173,7 +203,7 @@ class SendActivities(Sending):
                 process=self._process,
             )
         if attempt is None:
-            return await self._claim_refused(message)
+            return None
         reply = await door.call(rendered, claimed_at=claimed_at)
         _CALLS.labels(message.lane, reply.kind if reply else "fence_passed").observe(time.monotonic() - claimed_at)
         what = (
@@ -181,34 +211,54 @@ class SendActivities(Sending):
             if reply is None
             else consequence(
                 reply,
-                message_class=MessageClass(message.class_),
-                number=number,
+                second_try_left=_has_second_try(message),
                 at_most_once=message.unknown_policy == "at_most_once",
             )
         )
         return await self._record(message, attempt, what)
 
-    async def _claim_refused(self, message: LoadedMessage) -> SendResult:
-        """Something changed between gate and claim: look once more, which gives the reason."""
+    async def _look_again(self, message: LoadedMessage) -> SendResult:
+        """Something changed between gate and claim, or between call and record: the row gives the reason."""
         again = await self._load(_Asked(message.tenant_id, message.id))
-        if again is None or again.outcome is not None or again.open_attempt_id is not None:
-            return SendResult(Step.DONE, "taken by another execution")
+        if again is None:
+            return SendResult(Step.DONE, "gone")
+        if again.outcome is not None:
+            return await self._settled(again, again.outcome)
+        if again.open_attempt_id is not None:
+            return await self._with_open_attempt(again)
         now = verdict(gate_facts(again))
         if isinstance(now, Refuse):
             return await self._refuse(again, now.outcome, now.reason)
-        until, reason = (now.until, now.reason) if isinstance(now, Defer) else (again.now, "changed_while_sending")
-        return await self._put_back(again, until, reason)
+        if isinstance(now, Defer):
+            return await self._defer(again, now)
+        return await self._put_back(again, "changed_while_sending", until=again.now)
 
-    async def _record(self, message: LoadedMessage, attempt: UUID, what: Consequence) -> SendResult:
+    async def _record(self, message: LoadedMessage, attempt: UUID, what: Consequence) -> SendResult | None:
+        """None when evidence came before the record: the row tells more than the reply."""
+        recorded = await self._write_down(message, attempt, what)
+        await self._tell_account(message.account_id, what)
+        return await self._after(message, what) if recorded else None
+
+    async def _write_down(self, message: LoadedMessage, attempt: UUID, what: Consequence) -> bool:
+        """Commit the reply that is in hand, as long as it takes: without it the attempt would be unknown."""
+        give_up_at = time.monotonic() + RECORD_PATIENCE_S
+        while True:
+            try:
+                return await self._commit_record(message, attempt, what)
+            except DatabaseAway:
+                if time.monotonic() > give_up_at:
+                    raise
+                await asyncio.sleep(_RECORD_AGAIN_S)
+
+    async def _commit_record(self, message: LoadedMessage, attempt: UUID, what: Consequence) -> bool:
         ending = what.ending
         async with self._app.transaction(message.tenant_id) as connection:
-            await record(connection, tenant=message.tenant_id, attempt=attempt, ending=ending)
+            recorded = await record(connection, tenant=message.tenant_id, attempt=attempt, ending=ending)
             if what.suppress:
                 await suppress(connection, [stopped(message)])
             if ending.starts_fallback and message.fallback_id is not None:
                 await start_fallback(connection, tenant=message.tenant_id, message=message.id)
-        await self._tell_account(message.account_id, what)
-        return await self._after(message, what)
+        return recorded
 
     async def _after(self, message: LoadedMessage, what: Consequence) -> SendResult:
         ending = what.ending
@@ -247,6 +297,11 @@ class SendActivities(Sending):
             await pause_account(connection, account=account, reason=reason, retry=retry)
 
 
+def _has_second_try(message: LoadedMessage) -> bool:
+    """The one written exception to "no blind retry"."""
+    return message.class_ == MessageClass.LOGIN_CODE and not message.second_try_used
+
+
 @contextmanager
 def beating() -> Iterator[None]:
     """Heartbeats while the block runs: by their absence Temporal notices within seconds that a worker was killed."""
@@ -265,7 +320,7 @@ def beating() -> Iterator[None]:
         timer.cancel()
 
 
-async def finish(work: Coroutine[Any, Any, SendResult]) -> SendResult:
+async def finish(work: Coroutine[Any, Any, SendResult | None]) -> SendResult | None:
     """Claim, call and record run to their end, whoever cancels the activity meanwhile: a deploy makes no unknowns."""
     task = asyncio.ensure_future(work)
     try:

@@ -72,6 +72,8 @@ class LoadedMessage:
     open_attempt_id: UUID | None
     open_attempt_state: str | None
     open_attempt_claimed_at: datetime | None
+    second_try_used: bool
+    """Of a login code: its first try has been given up for a second one."""
 
 
 _LOAD = """
@@ -93,7 +95,11 @@ SELECT waypost_now() AS now, m.tenant_id, m.id, m.phase, m.outcome, m.part, m.la
        CASE WHEN m.fallback_after IS NOT NULL THEN
            (SELECT f.id FROM messages f WHERE f.tenant_id = m.tenant_id AND f.source = m.source
                AND f.source_id = m.source_id AND f.part = 'fallback') END AS fallback_id,
-       o.id AS open_attempt_id, o.state AS open_attempt_state, o.claimed_at AS open_attempt_claimed_at
+       o.id AS open_attempt_id, o.state AS open_attempt_state, o.claimed_at AS open_attempt_claimed_at,
+       CASE WHEN m.class = 'login_code' AND m.attempts > 0 THEN
+           EXISTS (SELECT FROM attempts g WHERE g.tenant_id = m.tenant_id AND g.message_id = m.id
+               AND (g.state = 'abandoned' OR g.resolution = 'login_code_retry'))
+           ELSE false END AS second_try_used
 FROM messages m
 JOIN tenants t ON t.id = m.tenant_id
 JOIN senders s ON s.tenant_id = m.tenant_id AND s.id = m.sender_id
@@ -130,30 +136,43 @@ async def template_content(connection: Connection, *, tenant: UUID, template: UU
     return content
 
 
-# The row waits, not the execution. `due_at` is in the future, so that this execution has closed before the next starts.
+# The row waits, not the execution. `due_at` is in the future, so that this execution has closed before the next starts;
+# where the wait is a length of time it counts from now, for the message may have been loaded many seconds ago.
 _PUT_BACK = """
 WITH back AS (
-    UPDATE messages SET phase = 'ready', due_at = GREATEST(%(until)s, waypost_now() + interval '200 ms'),
-           hold_reason = %(reason)s, dispatched_at = NULL
+    UPDATE messages SET phase = 'ready', hold_reason = %(reason)s, dispatched_at = NULL,
+           due_at = GREATEST(COALESCE(%(until)s, waypost_now() + %(wait)s), waypost_now() + interval '200 ms')
     WHERE tenant_id = %(tenant)s AND id = %(message)s AND outcome IS NULL
       AND phase IN ('ready', 'dispatched', 'waiting')
-    RETURNING tenant_id, id
+    RETURNING tenant_id, id, due_at
+), told AS (
+    INSERT INTO verdicts (tenant_id, message_id, verdict, reason, until)
+    SELECT tenant_id, id, 'defer', %(reason)s, due_at FROM back
 )
-INSERT INTO verdicts (tenant_id, message_id, verdict, reason, until)
-SELECT tenant_id, id, 'defer', %(reason)s, %(until)s FROM back
+SELECT due_at FROM back
 """
 
 
-async def put_back(connection: Connection, *, tenant: UUID, message: UUID, until: datetime, reason: str) -> None:
-    """Give the message back to its row until `until`, and store the verdict."""
-    await connection.execute(_PUT_BACK, {"tenant": tenant, "message": message, "until": until, "reason": reason})
+async def put_back(
+    connection: Connection,
+    *,
+    tenant: UUID,
+    message: UUID,
+    reason: str,
+    until: datetime | None = None,
+    wait: timedelta | None = None,
+) -> datetime | None:
+    """Give the message back to its row until a time or for a while, and store the verdict; when it is due again."""
+    values = {"tenant": tenant, "message": message, "until": until, "wait": wait, "reason": reason}
+    row = await (await connection.execute(_PUT_BACK, values)).fetchone()
+    return row[0] if row else None
 
 
 # A fallback whose primary ends without being sent is due at once.
 _REFUSE = """
 WITH refused AS (
     UPDATE messages SET phase = 'closed', outcome = %(outcome)s, outcome_reason = %(reason)s,
-           outcome_at = waypost_now(), hold_reason = NULL
+           outcome_at = waypost_now(), hold_reason = NULL, due_at = COALESCE(due_at, waypost_now())
     WHERE tenant_id = %(tenant)s AND id = %(message)s AND outcome IS NULL AND phase <> 'held'
     RETURNING tenant_id, id
 ), due AS (
