@@ -18,6 +18,7 @@ from tests import services
 from tests.services import Database
 from waypost.settings import ApiSettings, DatabaseSettings, SecretSettings, TemporalSettings
 
+SECRET_KEY = "a secret key of at least thirty-two characters"
 ADMIN_KEY = "admin-key-of-the-tests-0123456789"
 
 
@@ -30,9 +31,7 @@ def app_settings(database: Database, **api: Any) -> AppSettings:
             relay_password=SecretStr(passwords["waypost_relay"]),
             segments_password=SecretStr(passwords["waypost_segments"]),
         ),
-        secrets=SecretSettings(
-            admin_key=SecretStr(ADMIN_KEY), secret_key=SecretStr("seals-the-credentials-of-the-tests-0123")
-        ),
+        secrets=SecretSettings(admin_key=SecretStr(ADMIN_KEY), secret_key=SecretStr(SECRET_KEY)),
         api=ApiSettings(**api),
         temporal=TemporalSettings(),
     )
