@@ -57,6 +57,8 @@ class StagingOptions:
     settings: Mapping[str, str]
     killable: bool = False
     data: Path | None = None
+    beside: Callable[[Stack], ProcessSpec] | None = None
+    """One more process beside the product's, such as a control."""
 
 
 class Staging:
@@ -167,7 +169,7 @@ async def _running(
 ) -> AsyncIterator[Staging]:
     environ = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | dict(options.settings)
     stack = build(StackOptions(data=folder), environ)
-    plan = _killable(stack.plan, folder) if options.killable else stack.plan
+    plan = _plan(options, stack, folder)
     supervisor = Supervisor(
         plan, logs=Logs(folder / "logs"), report=report, policy=_AT_ONCE, inherited=(lock.fileno(),)
     )
@@ -186,9 +188,15 @@ async def _running(
         await supervisor.stop()
 
 
-def _killable(plan: StackPlan, folder: Path) -> StackPlan:
-    stages = tuple(tuple(_drilled(spec, folder) for spec in stage) for stage in plan.stages)
-    return replace(plan, stages=stages)
+def _plan(options: StagingOptions, stack: Stack, folder: Path) -> StackPlan:
+    plan = stack.plan
+    if options.killable:
+        plan = replace(plan, stages=tuple(tuple(_drilled(spec, folder) for spec in stage) for stage in plan.stages))
+    if options.beside is not None:
+        more = options.beside(stack)
+        *earlier, last = plan.stages
+        plan = replace(plan, stages=(*earlier, (*last, more)), stop_order=((more.name,), *plan.stop_order))
+    return plan
 
 
 def _drilled(spec: ProcessSpec | TaskSpec, folder: Path) -> ProcessSpec | TaskSpec:
