@@ -76,7 +76,13 @@ class LoadedMessage:
     """Of a login code: its first try has been given up for a second one."""
 
 
+# Each join is a LATERAL with LIMIT 1: a plan made while the tables were small stays a look-up by the whole key. The
+# message comes first, MATERIALIZED, for lower() of a joined column would keep row security from using the index.
 _LOAD = """
+WITH m AS MATERIALIZED (
+    SELECT *, CASE channel WHEN 'email' THEN lower(address) ELSE address END AS address_key
+    FROM messages WHERE tenant_id = %s AND id = %s
+)
 SELECT waypost_now() AS now, m.tenant_id, m.id, m.phase, m.outcome, m.part, m.lane, m.class AS class_, m.channel,
        m.address, m.payload, m.template_id, m.template_version, m.due_at, m.send_at, m.expires_at,
        m.cancel_requested_at, m.fallback_after, m.attempts,
@@ -97,20 +103,24 @@ SELECT waypost_now() AS now, m.tenant_id, m.id, m.phase, m.outcome, m.part, m.la
                AND f.source_id = m.source_id AND f.part = 'fallback') END AS fallback_id,
        o.id AS open_attempt_id, o.state AS open_attempt_state, o.claimed_at AS open_attempt_claimed_at,
        CASE WHEN m.class = 'login_code' AND m.attempts > 0 THEN
-           EXISTS (SELECT FROM attempts g WHERE g.tenant_id = m.tenant_id AND g.message_id = m.id
-               AND (g.state = 'abandoned' OR g.resolution = 'login_code_retry'))
+           COALESCE((SELECT true FROM attempts g WHERE g.tenant_id = m.tenant_id AND g.message_id = m.id
+               AND (g.state = 'abandoned' OR g.resolution = 'login_code_retry') LIMIT 1), false)
            ELSE false END AS second_try_used
-FROM messages m
+FROM m
 JOIN tenants t ON t.id = m.tenant_id
-JOIN senders s ON s.tenant_id = m.tenant_id AND s.id = m.sender_id
+JOIN LATERAL (SELECT * FROM senders WHERE tenant_id = m.tenant_id AND id = m.sender_id LIMIT 1) s ON true
 JOIN provider_accounts a ON a.id = m.account_id
-LEFT JOIN contacts c ON c.tenant_id = m.tenant_id AND c.id = m.contact_id
-LEFT JOIN suppressions x ON x.tenant_id = m.tenant_id AND x.channel = m.channel
-    AND x.address = CASE m.channel WHEN 'email' THEN lower(m.address) ELSE m.address END
-LEFT JOIN messages p ON p.tenant_id = m.tenant_id AND p.id = m.primary_id
-LEFT JOIN attempts o ON o.tenant_id = m.tenant_id AND o.message_id = m.id
-    AND o.state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent')
-WHERE m.tenant_id = %s AND m.id = %s
+LEFT JOIN LATERAL (SELECT * FROM contacts WHERE tenant_id = m.tenant_id AND id = m.contact_id LIMIT 1) c ON true
+LEFT JOIN LATERAL (
+    SELECT reason FROM suppressions
+    WHERE tenant_id = m.tenant_id AND channel = m.channel AND address = m.address_key LIMIT 1) x ON true
+LEFT JOIN LATERAL (
+    SELECT outcome, delivery, bounced, undeliverable FROM messages
+    WHERE tenant_id = m.tenant_id AND id = m.primary_id LIMIT 1) p ON true
+LEFT JOIN LATERAL (
+    SELECT id, state, claimed_at FROM attempts
+    WHERE tenant_id = m.tenant_id AND message_id = m.id
+      AND state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent') LIMIT 1) o ON true
 """
 
 
