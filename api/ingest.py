@@ -16,11 +16,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from api import logs
 from api.webhooks.answers import RefusalError, problem
 from api.webhooks.services import AccountBook, WebhookServices
 from api.webhooks.ses import ses_event
 from api.webhooks.twilio import twilio_inbound, twilio_status
+from waypost.logs import configure_logs
 from waypost.messaging.provider import ProviderAccount
 from waypost.providers.accounts import check_account
 from waypost.providers.deadlines import Deadlines
@@ -110,7 +110,7 @@ def _open_queue(account: ProviderAccount) -> EventQueue:
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    logs.configure()
+    configure_logs("ingest")
     services: WebhookServices = app.state.services
     await services.database.open()
     with suppress(*DatabaseAway):  # while PostgreSQL is away, /readyz checks instead
@@ -166,9 +166,8 @@ def _answered(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Re
             return problem("database_away", "Deliver the event again: nothing of it was kept.")
         except UnsafeRoleError as error:
             return PlainTextResponse(f"{error}\n", 503)
-        except Exception as error:
-            facts = {"route": handler.__name__, **logs.describe(error)}
-            logger.error("event not kept", extra={"facts": facts})
+        except Exception:
+            logger.error("event not kept", extra={"handler": handler.__name__}, exc_info=True)
             return problem("internal", "Deliver the event again; the log of ingest says what went wrong.")
 
     return answered

@@ -30,7 +30,7 @@ async def ses_event(request: Request) -> Response:
         case SnsType.SUBSCRIPTION:
             await _confirm(services, account, envelope)
         case SnsType.UNSUBSCRIPTION:
-            logger.warning("topic unsubscribed", extra={"facts": {"account_id": str(account.id)}})
+            logger.warning("topic unsubscribed", extra={"account_id": str(account.id)})
     return Response(status_code=200)
 
 
@@ -71,7 +71,7 @@ async def _confirm(services: WebhookServices, account: ProviderAccount, envelope
         raise RefusalError("untrusted_event", "SubscribeURL is not of the account's certificate origin.") from None
     except TrustUnavailableError:
         raise _unavailable() from None
-    logger.warning("topic subscribed", extra={"facts": {"account_id": str(account.id)}})
+    logger.warning("topic subscribed", extra={"account_id": str(account.id)})
 
 
 def _unavailable() -> RefusalError:

@@ -97,7 +97,7 @@ class QueuePoller:
                 except FeedError as error:
                     await self._back_off(error, stop)
                 except Exception as error:
-                    logger.exception("queue not read", extra={"facts": {"error": type(error).__name__}})
+                    logger.error("queue not read", exc_info=True)
                     await self._back_off(error, stop)
         finally:
             self._queue.close()
@@ -149,7 +149,7 @@ class QueuePoller:
             await self._keep_aside(message, code=type(error).__name__)
 
     async def _keep_aside(self, message: FeedMessage, *, code: str) -> None:
-        logger.warning("event kept aside", extra={"facts": {"account_id": str(self._account.id), "code": code}})
+        logger.warning("event kept aside", extra={"account_id": str(self._account.id), "code": code})
         await self._intake.keep_unparsable(
             account=self._account.id, event_id=f"queue:{message.message_id}", code=code, raw=message.body
         )
@@ -173,7 +173,7 @@ class QueuePoller:
 
     async def _back_off(self, error: Exception, stop: asyncio.Event) -> None:
         code = error.code if isinstance(error, ProviderError) else type(error).__name__
-        logger.warning("feed interrupted", extra={"facts": {"account_id": str(self._account.id), "code": code}})
+        logger.warning("feed interrupted", extra={"account_id": str(self._account.id), "code": code})
         with suppress(*DatabaseAway):
             await self._note(FeedNote(error=code))
         pause = _BACK_OFF_S[min(self._failures, len(_BACK_OFF_S) - 1)]
@@ -182,7 +182,7 @@ class QueuePoller:
 
     async def _until_database_is_back(self, stop: asyncio.Event) -> None:
         """Nothing is received meanwhile: each receive counts towards the queue's own limit of tries."""
-        logger.warning("database away, feed paused", extra={"facts": {"account_id": str(self._account.id)}})
+        logger.warning("database away, feed paused", extra={"account_id": str(self._account.id)})
         while not stop.is_set():
             await _sleep(_AWAY_S, stop)
             with suppress(*DatabaseAway):
@@ -196,7 +196,7 @@ class QueuePoller:
                 await self._in_thread(do, receipts[start : start + MAX_BATCH])
             except FeedError as error:
                 # They come again, and are known by their ids.
-                logger.warning("queue not written", extra={"facts": {"code": error.code}})
+                logger.warning("queue not written", extra={"code": error.code})
 
     def _receive(self, wait_seconds: int) -> Received:
         return self._queue.receive(wait_seconds=wait_seconds, visibility_seconds=VISIBILITY_S)
@@ -277,7 +277,7 @@ class FeedFollower:
         self._running[identity] = _Running(version, asyncio.create_task(poller.run(stop)), stop)
 
     async def _say(self, account: UUID, code: str) -> None:
-        logger.error("account has no usable queue", extra={"facts": {"account_id": str(account), "code": code}})
+        logger.error("account has no usable queue", extra={"account_id": str(account), "code": code})
         async with self._database.transaction() as connection:
             await note_feed(connection, account=account, note=FeedNote(error=code))
 

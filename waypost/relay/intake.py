@@ -17,6 +17,7 @@ from psycopg.errors import ProgramLimitExceeded
 from waypost.messaging.provider import ProviderEvent
 from waypost.store.database import Database, DatabaseAway
 from waypost.store.events import apply_events, set_aside_oldest, store_events, store_unparsable
+from waypost.store.notifications import OUTBOX_CHANNEL, notify
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class Intake:
                 await asyncio.sleep(_AWAY_S)
             except Exception as error:
                 failures += 1
-                logger.warning("events not applied", extra={"facts": {"error": type(error).__name__}})
+                logger.warning("events not applied", extra={"error": type(error).__name__})
                 failures = await self._after(failures, error)
 
     async def _write_all(self) -> None:
@@ -147,6 +148,8 @@ class Intake:
         async with self._database.transaction() as connection:
             applied = await apply_events(connection, limit=limit, signal=self._signal)
         self._metrics.applied.inc(applied.events)
+        if applied.hints:
+            await notify(self._database, OUTBOX_CHANNEL)
         return applied.events
 
     async def _wait(self) -> None:

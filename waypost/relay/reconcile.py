@@ -91,7 +91,7 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
             work=sweep.once("absent", void_absent, margin=patience.margin, call=patience.call, signal=DELIVERED_SIGNAL),
         ),
         Loop(name="horizon", interval_s=5, work=sweep.once("assumed", assume_sent, horizon=patience.horizon)),
-        Loop(name="probes", interval_s=2, work=prober.probe),
+        Loop(name="probes", interval_s=1, work=prober.probe),
         Loop(name="look-ups", interval_s=5, work=look_ups.ask),
         Loop(name="expiry", interval_s=2, work=sweep.once("expired", end_expired)),
         Loop(name="closed-tenants", interval_s=2, work=sweep.once("tenant_closed", cancel_of_closed_tenants)),

@@ -63,12 +63,12 @@ class Change:
         return address_key(self.channel, self.address)
 
 
-async def apply_effects(connection: Connection, changes: Sequence[Change], *, signal: str) -> None:
-    """All that follows from a batch; statements run only where there is something for them."""
+async def apply_effects(connection: Connection, changes: Sequence[Change], *, signal: str) -> bool:
+    """All that follows from a batch; statements run only where there is need for them. True: hints were written."""
     await suppress(connection, [found for change in changes for found in _suppressions(change)])
     await _count_soft_bounces(connection, changes)
     await _clear_soft_bounces(connection, changes)
-    await _tell_fallbacks(connection, changes, signal=signal)
+    return await _tell_fallbacks(connection, changes, signal=signal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,10 +223,10 @@ WHERE f.part = 'fallback' AND f.phase = 'waiting'
 """
 
 
-async def _tell_fallbacks(connection: Connection, changes: Sequence[Change], *, signal: str) -> None:
+async def _tell_fallbacks(connection: Connection, changes: Sequence[Change], *, signal: str) -> bool:
     told = [change for change in changes if change.has_fallback and change.message_changed]
     if not told:
-        return
+        return False
     values = {
         "tenants": [change.tenant_id for change in told],
         "messages": [change.message_id for change in told],
@@ -237,6 +237,7 @@ async def _tell_fallbacks(connection: Connection, changes: Sequence[Change], *, 
         "signal": signal,
     }
     await connection.execute(_TELL_FALLBACKS, values)
+    return True
 
 
 _TELL_PROBES = """

@@ -172,7 +172,8 @@ class Applied:
     """What one batch did. Zero `events`: nothing waits."""
 
     events: int
-    outcomes: int = 0
+    hints: bool = False
+    """Hints were written: tell the outbox."""
 
 
 async def apply_events(connection: Connection, *, limit: int, signal: str) -> Applied:
@@ -188,9 +189,9 @@ async def apply_events(connection: Connection, *, limit: int, signal: str) -> Ap
     changes = await _weigh_all(connection, taken)
     await _write(connection, changes)
     await tell_probes(connection, [event.id for event in taken if _may_be_probe(event)])
-    await apply_effects(connection, changes, signal=signal)
+    hints = await apply_effects(connection, changes, signal=signal)
     await connection.execute(_MARK_APPLIED, ([event.id for event in taken],))
-    return Applied(len(taken), sum(change.became_sent for change in changes))
+    return Applied(len(taken), hints)
 
 
 _MARK_FAILED = """

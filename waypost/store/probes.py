@@ -11,7 +11,7 @@ from waypost.store.reconcile import LATER_ATTEMPTS
 Connection = AsyncConnection[Any]
 
 # Accounts whose newest unknown attempt lacks later traffic that came back. The mark is a lease over all processes: a
-# probe every two seconds until there are K, then one a minute for as long as they don't come back.
+# probe every second until there are K, then one a minute for as long as they don't come back.
 _LEASE = """
 WITH quiet AS (
     SELECT a.id, u.claimed_at FROM provider_accounts a
@@ -34,7 +34,7 @@ WITH quiet AS (
 UPDATE feeds f SET last_probe_at = waypost_now() FROM wanting w
 WHERE f.account_id = w.id AND w.returned < %(later)s
   AND (f.last_probe_at IS NULL OR f.last_probe_at < waypost_now()
-       - CASE WHEN w.sent < %(later)s THEN interval '2 seconds' ELSE interval '1 minute' END)
+       - CASE WHEN w.sent < %(later)s THEN interval '1 second' ELSE interval '1 minute' END)
 RETURNING f.account_id
 """
 
