@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,6 +92,12 @@ def test_every_error_of_the_packages_below_has_its_kind() -> None:
     codes -= {MessagingError.code, MessageRefusedError.code}
     assert codes | {refusal.value for refusal in Refusal} <= set(KINDS)
     assert all(kind.title and 400 <= kind.status < 600 for kind in KINDS.values())
+
+
+def test_the_documentation_lists_every_code_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| (\d+) \| (.+) \|$", page, re.MULTILINE)
+    assert listed == [(code, str(kind.status), kind.title) for code, kind in KINDS.items()]
 
 
 def _assert_bounded(
