@@ -59,6 +59,9 @@ class Blocked:
         self.let_go = threading.Event()
 
     def __call__(self, _: RenderedMessage) -> None:
+        self.stand_still()
+
+    def stand_still(self) -> None:
         self.entered.set()
         assert self.let_go.wait(10)
 
