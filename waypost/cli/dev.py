@@ -14,7 +14,7 @@ from typing import Protocol
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from waypost.stack import demo_tenant, running
 from waypost.stack.errors import StackError
@@ -134,14 +134,16 @@ class TerminalView:
 
     def stack(self, stack: RunningStack, seconds: float) -> None:
         self._console.print(f"\n[bold green]Ready[/] after {seconds:.1f} s\n", highlight=False)
-        self._console.print(_url_table(stack))
+        for label, value in _addresses(stack):
+            # Soft: a key that the terminal itself wraps is still copied as one line.
+            self._console.print(f"[bold]{label:<27}[/]{escape(value)}", highlight=False, soft_wrap=True)
         self._console.print("\nCtrl-C stops everything in order; the data stays.\n", style="dim")
 
     def note(self, text: str) -> None:
         self._console.print(text, style="dim")
 
 
-def _url_table(stack: RunningStack) -> Table:
+def _addresses(stack: RunningStack) -> list[tuple[str, str]]:
     urls = stack.urls
     rows = [
         ("API and its documentation", urls["docs"]),
@@ -155,13 +157,7 @@ def _url_table(stack: RunningStack) -> Table:
         ("Admin key and settings", f". {stack.data / 'env'}"),
         ("Logs", str(stack.data / "logs")),
     ]
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for row in rows:
-        if row[1]:
-            table.add_row(*row)
-    return table
+    return [row for row in rows if row[1]]
 
 
 def _locked(options: StackOptions, view: View, *, demo: bool) -> None:

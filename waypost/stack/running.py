@@ -8,9 +8,10 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from waypost.stack.errors import StackError
 from waypost.stack.layout import Stack
@@ -71,10 +72,13 @@ def find(data: Path) -> RunningStack | None:
 
 
 @contextlib.contextmanager
-def ensured(data: Path, *arguments: str) -> Iterator[RunningStack]:
+def ensured(
+    data: Path, *arguments: str, told: Callable[[Mapping[str, Any]], None] = lambda _: None
+) -> Iterator[RunningStack]:
     """The running stack of the folder, or one started for the time being by `waypost dev ARGUMENTS`.
 
-    Raises StackError with what `waypost dev` said when it doesn't become ready.
+    `told` gets what `waypost dev --json` prints on the way. Raises StackError with what it said when it doesn't become
+    ready.
     """
     existing = find(data)
     if existing is not None:
@@ -82,7 +86,7 @@ def ensured(data: Path, *arguments: str) -> Iterator[RunningStack]:
         return
     process = _start(data, arguments)
     try:
-        yield _await_ready(process, data)
+        yield _await_ready(process, data, told)
     finally:
         _stop(process)
 
@@ -100,11 +104,15 @@ def _start(data: Path, arguments: tuple[str, ...]) -> subprocess.Popen[str]:
     )
 
 
-def _await_ready(process: subprocess.Popen[str], data: Path) -> RunningStack:
+def _await_ready(
+    process: subprocess.Popen[str], data: Path, told: Callable[[Mapping[str, Any]], None]
+) -> RunningStack:
     assert process.stdout is not None
     assert process.stderr is not None
     for line in process.stdout:
-        if json.loads(line).get("event") == "stack":
+        event = json.loads(line)
+        told(event)
+        if event.get("event") == "stack":
             found = find(data)
             if found is not None:
                 return found
