@@ -19,21 +19,23 @@ import uvloop
 from temporalio.client import Client
 
 from activities.budgets import Budgets
-from activities.composing import Composer
+from activities.composing import Composer, content_hash
 from activities.doors import Doors
 from activities.sending import SendActivities
 from waypost.logs import configure_logs
-from waypost.messaging.provider import ProviderAccount, Sender
+from waypost.messaging.provider import LookUp, ProviderAccount, Sender
 from waypost.messaging.values import Lane
-from waypost.providers.accounts import open_sender
+from waypost.providers.accounts import open_look_up, open_sender
 from waypost.providers.deadlines import Deadlines
 from waypost.relay.dispatch import Dispatcher
+from waypost.relay.loops import Loop, run_loops
 from waypost.relay.placement import Placement
+from waypost.relay.reconcile import OUTBOX_LOOP, Patience, Reach, reconcile_loops
 from waypost.serving import StatusServer
 from waypost.settings import DatabaseSettings, SecretSettings, TemporalSettings, WorkerSettings
 from waypost.store.accounts import load_account
 from waypost.store.database import Database, DatabaseAway, Role
-from waypost.store.notifications import TENANTS_CHANNEL, listen, ready_channel
+from waypost.store.notifications import OUTBOX_CHANNEL, TENANTS_CHANNEL, listen, ready_channel
 from waypost.store.sealing import Sealer
 from waypost.temporal.client import connect
 from waypost.temporal.workers import QueueWorkers
@@ -61,6 +63,7 @@ class WorkerProcess:
         self._lane = lane
         self._settings = settings
         self._open_account = open_account
+        self._deadlines = Deadlines(total=settings.call_timeout_s)
         database = DatabaseSettings()
         self._app = open_database(database, Role.APP)
         self._relay = open_database(database, Role.RELAY)
@@ -70,6 +73,8 @@ class WorkerProcess:
         self._dispatcher = Dispatcher(self._relay, lambda: self._client, lane)
         self._budgets = Budgets(self._relay, lane)
         self._sealer = Sealer(SecretSettings().secret_key.get_secret_value())
+        self._composer = Composer(self._app)
+        self._relay_loops = self._make_relay_loops()
         self._doors = Doors(self._load_account, self._open_sender, width=settings.worker_concurrency)
         self._status = StatusServer(self._missing, host=settings.worker_metrics_host, port=settings.worker_metrics_port)
 
@@ -92,21 +97,44 @@ class WorkerProcess:
         return [
             self._placement.run(),
             self._dispatch(),
-            listen(self._relay, [ready_channel(self._lane), TENANTS_CHANNEL], self._told),
+            run_loops(self._relay_loops),
+            listen(self._relay, [ready_channel(self._lane), TENANTS_CHANNEL, OUTBOX_CHANNEL], self._told),
         ]
+
+    def _make_relay_loops(self) -> Sequence[Loop]:
+        settings = self._settings
+        return reconcile_loops(
+            database=self._relay,
+            lane=self._lane,
+            patience=Patience(
+                call=timedelta(seconds=settings.call_timeout_s),
+                margin=timedelta(seconds=settings.unknown_margin_s),
+                horizon=timedelta(seconds=settings.horizon_s),
+            ),
+            reach=Reach(
+                client=lambda: self._client,
+                load_account=self._load_account,
+                open_sender=self._open_sender,
+                open_look_up=self._open_look_up,
+                rerender=self._composer.again,
+                fingerprint=content_hash,
+            ),
+        )
 
     async def _dispatch(self) -> None:
         while True:
             try:
                 if await self._dispatcher.run_once() == 0:
                     await self._dispatcher.wait()
-            except DatabaseAway as error:
+            except Exception as error:  # whatever it was, the rows wait and the next look is due
                 logger.warning("dispatch paused", extra={"error": type(error).__name__})
                 await asyncio.sleep(_RETRY_S)
 
     def _told(self, channel: str) -> None:
         if channel == ready_channel(self._lane):
             self._dispatcher.tell()
+        elif channel == OUTBOX_CHANNEL:
+            next(loop for loop in self._relay_loops if loop.name == OUTBOX_LOOP).told.set()
         else:
             self._placement.tell()
 
@@ -131,7 +159,7 @@ class WorkerProcess:
         sending = SendActivities(
             app=self._app,
             relay=self._relay,
-            composer=Composer(self._app),
+            composer=self._composer,
             doors=self._doors,
             budgets=self._budgets,
             process=f"{socket.gethostname()}/{os.getpid()}",
@@ -152,7 +180,10 @@ class WorkerProcess:
         return await load_account(self._relay, account, sealer=self._sealer)
 
     def _open_sender(self, account: ProviderAccount) -> Sender:
-        return self._open_account(account, Deadlines(total=self._settings.call_timeout_s))
+        return self._open_account(account, self._deadlines)
+
+    def _open_look_up(self, account: ProviderAccount) -> LookUp:
+        return open_look_up(account, self._deadlines)
 
     def _missing(self) -> str | None:
         if self._client is None:

@@ -9,13 +9,14 @@ from zoneinfo import ZoneInfo
 from pydantic import TypeAdapter
 
 from waypost.messaging.content import Content, TemplateContent, one_locale
+from waypost.messaging.content_errors import ContentError
 from waypost.messaging.payload import MessagePayload
 from waypost.messaging.provider import Attachment, RenderedMessage
 from waypost.messaging.rendering import RenderedContent, render, template_context
 from waypost.messaging.templating import CompiledTemplate, TemplateCache, compile_template
 from waypost.messaging.values import Channel
 from waypost.store.database import Database
-from waypost.store.send import LoadedMessage, template_content
+from waypost.store.send import LoadedMessage, load, template_content
 
 _TEMPLATES_KEPT = 500
 _TEMPLATE: TypeAdapter[TemplateContent] = TypeAdapter(TemplateContent)
@@ -36,6 +37,15 @@ class Composer:
         template = await self._template(message, payload)
         content = render(template, payload.locale or message.contact_locale, _context(message, payload))
         return _rendered(message, payload, content, attempt)
+
+    async def again(self, tenant: UUID, message: UUID, attempt: UUID) -> RenderedMessage | None:
+        """The message as an earlier attempt handed it over, for a look-up; None where it cannot be had any more."""
+        async with self._database.transaction(tenant) as connection:
+            loaded = await load(connection, tenant=tenant, message=message)
+        try:
+            return await self.compose(loaded, attempt) if loaded else None
+        except (ContentError, LookupError):
+            return None
 
     async def _template(self, message: LoadedMessage, payload: MessagePayload) -> CompiledTemplate:
         if message.template_id is None or message.template_version is None:

@@ -20,6 +20,7 @@ from waypost.relay.outbox import Outbox
 from waypost.relay.probes import Prober
 from waypost.relay.watchdog import Watchdog
 from waypost.store.alert_rules import Bounds
+from waypost.store.budgets import reopen_accounts
 from waypost.store.database import Database
 from waypost.store.reconcile import assume_sent, lose_in_flight, void_absent
 from waypost.store.sweeps import (
@@ -33,6 +34,7 @@ from waypost.store.sweeps import (
 from workflows.names import DELIVERED_SIGNAL
 
 BATCH = 500
+OUTBOX_LOOP = "outbox"
 FALLBACK_GRACE = timedelta(seconds=60)
 _FENCE_AND_RECORD = timedelta(seconds=10)
 """What an attempt in flight may take beside its call: fence and commit, and then some."""
@@ -83,7 +85,7 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
     )
     alerts = Alerts(database, Bounds.of_margin(patience.margin))
     return [
-        Loop(name="outbox", interval_s=1, work=outbox.deliver),
+        Loop(name=OUTBOX_LOOP, interval_s=1, work=outbox.deliver),
         Loop(name="in-flight", interval_s=2, work=sweep.once("lost", lose_in_flight, age=patience.in_flight)),
         Loop(
             name="absence",
@@ -93,6 +95,7 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
         Loop(name="horizon", interval_s=5, work=sweep.once("assumed", assume_sent, horizon=patience.horizon)),
         Loop(name="probes", interval_s=1, work=prober.probe),
         Loop(name="look-ups", interval_s=5, work=look_ups.ask),
+        Loop(name="accounts", interval_s=1, work=sweep.once("account_reopened", reopen_accounts)),
         Loop(name="expiry", interval_s=2, work=sweep.once("expired", end_expired)),
         Loop(name="closed-tenants", interval_s=2, work=sweep.once("tenant_closed", cancel_of_closed_tenants)),
         Loop(

@@ -22,7 +22,8 @@ class Lease:
     quota_left: int | None
 
 
-# A token bucket of one second's burst. The bulk lane may not dip into the share that is kept for the fast lane.
+# A token bucket of one second's burst. The bulk lane may not dip into the share that is kept for the fast lane, which
+# always leaves room for one send: an account of one a second would otherwise be shut for the bulk lane.
 # `slow_factor` < 1 holds after a throttle until `slow_until`. A new UTC day starts a new count.
 _LEASE = """
 WITH state AS (
@@ -34,7 +35,8 @@ WITH state AS (
     WHERE b.account_id = %(account)s FOR NO KEY UPDATE OF b
 ), filled AS (
     SELECT *, GREATEST(%(wanted)s, floor(rate * 0.1)) AS slice,
-           CASE WHEN %(lane)s = 'bulk' THEN fast_share * GREATEST(rate, 1) ELSE 0 END AS kept,
+           CASE WHEN %(lane)s = 'bulk' THEN LEAST(fast_share * GREATEST(rate, 1), GREATEST(rate, 1) - 1)
+           ELSE 0 END AS kept,
            LEAST(GREATEST(rate, 1),
                  tokens + GREATEST(EXTRACT(epoch FROM waypost_now() - filled_at), 0) * rate) AS level
     FROM state
@@ -74,11 +76,14 @@ async def give_back(connection: Connection, *, account: UUID, count: int) -> Non
     await connection.execute(_GIVE_BACK, {"account": account, "count": count})
 
 
-# Each throttle halves the rate down to a tenth; ten quiet seconds restore it.
+# A throttle halves the rate, down to a tenth; ten quiet seconds restore it. Calls that were out together are throttled
+# together, so those of the same second count once.
 _SLOW_DOWN = """
 UPDATE account_budgets SET tokens = 0, filled_at = waypost_now(),
-       slow_factor = GREATEST(0.1, CASE WHEN slow_until > waypost_now() THEN slow_factor ELSE 1 END / 2),
-       slow_until = waypost_now() + interval '10 seconds'
+       slow_factor = CASE WHEN slow_until > waypost_now() + interval '9 seconds' THEN slow_factor
+                          WHEN slow_until > waypost_now() THEN GREATEST(0.1, slow_factor / 2) ELSE 0.5 END,
+       slow_until = CASE WHEN slow_until > waypost_now() + interval '9 seconds' THEN slow_until
+                         ELSE waypost_now() + interval '10 seconds' END
 WHERE account_id = %s
 """
 
@@ -104,12 +109,11 @@ async def pause_account(connection: Connection, *, account: UUID, reason: str, r
 _REOPEN = """
 UPDATE provider_accounts SET state = 'open', pause_reason = NULL, paused_at = NULL, resume_at = NULL,
        version = version + 1, updated_at = waypost_now()
-WHERE state = 'paused' AND resume_at <= waypost_now()
-RETURNING id
+WHERE id IN (SELECT id FROM provider_accounts WHERE state = 'paused' AND resume_at <= waypost_now()
+             LIMIT %s FOR UPDATE SKIP LOCKED)
 """
 
 
-async def reopen_accounts(connection: Connection) -> list[UUID]:
-    """Open the accounts whose pause is over; their ids."""
-    cursor = await connection.execute(_REOPEN)
-    return [row[0] for row in await cursor.fetchall()]
+async def reopen_accounts(connection: Connection, *, limit: int) -> int:
+    """Open up to `limit` accounts whose pause is over; how many."""
+    return (await connection.execute(_REOPEN, (limit,))).rowcount
