@@ -30,7 +30,7 @@ async def leased(loops: Database, account: UUID, wanted: int, *, lane: Lane = La
     async with loops.transaction() as connection:
         if idle_s:
             await connection.execute(
-                "UPDATE account_budgets SET filled_at = waypost_now() - make_interval(secs => %s) WHERE account_id = %s",
+                "UPDATE account_budgets SET filled_at = filled_at - make_interval(secs => %s) WHERE account_id = %s",
                 (idle_s, account),
             )
         return await lease(connection, account=account, lane=lane, wanted=wanted)

@@ -111,9 +111,11 @@ UPDATE provider_accounts SET state = 'open', pause_reason = NULL, paused_at = NU
        version = version + 1, updated_at = waypost_now()
 WHERE id IN (SELECT id FROM provider_accounts WHERE state = 'paused' AND resume_at <= waypost_now()
              LIMIT %s FOR UPDATE SKIP LOCKED)
+RETURNING id
 """
 
 
 async def reopen_accounts(connection: Connection, *, limit: int) -> int:
     """Open up to `limit` accounts whose pause is over; how many."""
-    return (await connection.execute(_REOPEN, (limit,))).rowcount
+    # In pipeline mode a cursor's rowcount is not known before its result is asked for.
+    return len(await (await connection.execute(_REOPEN, (limit,))).fetchall())
