@@ -176,7 +176,7 @@ def _owned(database: Database, tenant: UUID) -> dict[str, list[str]]:
 def _tenant_tables(connection: psycopg.Connection[Any]) -> set[str]:
     """Tables with a tenant that this role may read."""
     rows = connection.execute(
-        "SELECT table_name FROM information_schema.columns WHERE table_schema = 'public' AND column_name = 'tenant_id'"
-        " AND has_table_privilege(quote_ident(table_name), 'SELECT')"
+        "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'"
+        " WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND has_table_privilege(c.oid, 'SELECT')"
     )
     return {row[0] for row in rows}
