@@ -19,4 +19,12 @@ def version() -> None:
     """Print the versions of Waypost and what it stands on."""
     typer.echo(f"waypost {metadata.version('waypost')} on Python {platform.python_version()}")
     for package in _PACKAGES:
-        typer.echo(f"  {package} {metadata.version(package)}")
+        typer.echo(f"  {package} {_version(package)}")
+
+
+def _version(package: str) -> str:
+    """An image for production has no embedded servers."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
