@@ -15,7 +15,6 @@ from temporalio.common import Priority, SearchAttributePair, TypedSearchAttribut
 from temporalio.common import WorkflowIDConflictPolicy as Conflict
 from temporalio.common import WorkflowIDReusePolicy as Reuse
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
 
 from waypost.messaging.values import Lane
 from waypost.store.database import Database
@@ -65,12 +64,23 @@ class Dispatcher:
         self._told.set()
 
     async def run_once(self) -> int:
-        """Start what is due; how many rows were picked."""
+        """Start what is due; how many rows were picked.
+
+        Whoever cancels it meanwhile, it runs to its end: a row that was picked gets its execution or goes back.
+        """
+        picking = asyncio.ensure_future(self._pick_and_start())
+        try:
+            return await asyncio.shield(picking)
+        except asyncio.CancelledError:
+            await asyncio.wait([picking])
+            raise
+
+    async def _pick_and_start(self) -> int:
         client = self._client()
         if client is None or self._breaker.is_open():
             return 0
         async with self._database.transaction() as connection:
-            due = await pick(connection, lane=self._lane, ahead=AHEAD, batch=BATCH)
+            due = await pick(connection, lane=self._lane, ahead=AHEAD, batch=self._breaker.width(BATCH))
         if due:
             results = await asyncio.gather(*(self._start(client, message) for message in due))
             await self._give_back([message for message, started in zip(due, results, strict=True) if not started])
@@ -92,19 +102,17 @@ class Dispatcher:
                 with _START_TIME.time():
                     await asyncio.wait_for(start_message(client, message, self._lane), START_TIMEOUT.total_seconds())
             except WorkflowAlreadyStartedError:
-                return await self._already_started(message)
-            except (RPCError, TimeoutError) as error:
+                # Its last execution has not closed yet, or closed without an outcome: the row comes again.
+                logger.info("execution still open", extra={"message_id": str(message.id)})
+                self._breaker.succeeded()
+                return False
+            except Exception as error:  # whatever it was: this row goes back, and the others of its batch are started
                 logger.warning("start_workflow failed", extra={"error": type(error).__name__})
                 self._breaker.failed()
                 return False
         self._breaker.succeeded()
         _STARTED.labels(self._lane).inc()
         return True
-
-    async def _already_started(self, message: Due) -> bool:
-        """Its last execution has not closed yet, or closed without an outcome: the row goes back and comes again."""
-        logger.info("execution still open", extra={"message_id": str(message.id)})
-        return False
 
     async def _give_back(self, messages: list[Due]) -> None:
         if not messages:
@@ -126,6 +134,10 @@ class Breaker:
     def is_open(self) -> bool:
         """Whether starts are pointless for now."""
         return self._failures >= self._limit and asyncio.get_running_loop().time() < self._closed_at
+
+    def width(self, all_of_them: int) -> int:
+        """How many starts to try: one, while it is not known that Temporal is back."""
+        return 1 if self._failures >= self._limit else all_of_them
 
     def failed(self) -> None:
         """A start failed."""

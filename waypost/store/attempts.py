@@ -17,12 +17,14 @@ Connection = AsyncConnection[Any]
 
 # The claim. It commits before any byte leaves, and only where the message is still ours to send. KEY SHARE on the
 # tenant's row conflicts with the closer's and suspender's FOR UPDATE: no claim commits after theirs. The partial unique
-# index attempts_one_open is what makes a second open attempt impossible, whoever tries.
+# index attempts_one_open is what makes a second open attempt impossible, whoever tries. A claimed row is `dispatched`,
+# for what is `ready` or `waiting` the sweeps may expire or cancel.
 _CLAIM = """
 WITH owner AS (
     SELECT id FROM tenants WHERE id = %(tenant)s AND state = 'active' FOR KEY SHARE
 ), mine AS (
-    UPDATE messages m SET attempts = m.attempts + 1
+    UPDATE messages m SET attempts = m.attempts + 1, phase = 'dispatched',
+           dispatched_at = COALESCE(m.dispatched_at, waypost_now())
     FROM owner, provider_accounts a
     WHERE m.tenant_id = owner.id AND m.id = %(message)s AND m.phase IN ('ready', 'dispatched', 'waiting')
       AND m.attempts = %(number)s - 1 AND m.outcome IS NULL AND m.cancel_requested_at IS NULL

@@ -24,6 +24,7 @@ class Due:
     channel: str
     class_: str
     dispatches: int
+    attempts: int
 
 
 # One dispatcher a lane picks at a time, so that two cannot fill the same window twice.
@@ -63,7 +64,7 @@ WITH RECURSIVE pairs AS (
 UPDATE messages m SET phase = 'dispatched', dispatched_at = waypost_now(), dispatches = m.dispatches + 1,
        hold_reason = NULL
 FROM chosen c WHERE m.tenant_id = c.tenant_id AND m.id = c.id
-RETURNING m.tenant_id, m.id, c.placement, m.source, m.channel, m.class AS class_, m.dispatches
+RETURNING m.tenant_id, m.id, c.placement, m.source, m.channel, m.class AS class_, m.dispatches, m.attempts
 """
 
 
@@ -77,15 +78,24 @@ async def pick(connection: Connection, *, lane: Lane, ahead: timedelta, batch: i
         return await cursor.fetchall()
 
 
+# Only while nothing came of it: a start that timed out may have succeeded, and its execution may have claimed, put the
+# row back or even been started again since.
 _RETURN = """
 UPDATE messages m SET phase = 'ready', due_at = GREATEST(m.due_at, waypost_now() + %(wait)s), dispatched_at = NULL
-FROM unnest(%(tenants)s::uuid[], %(messages)s::uuid[]) AS r (tenant_id, id)
+FROM unnest(%(tenants)s::uuid[], %(messages)s::uuid[], %(dispatches)s::int[], %(attempts)s::int[])
+    AS r (tenant_id, id, dispatches, attempts)
 WHERE m.tenant_id = r.tenant_id AND m.id = r.id AND m.phase = 'dispatched' AND m.outcome IS NULL
+  AND m.dispatches = r.dispatches AND m.attempts = r.attempts
 """
 
 
 async def return_to_rows(connection: Connection, *, messages: list[Due], wait: timedelta) -> None:
     """Their executions could not be started: the rows wait and will be picked again."""
-    await connection.execute(
-        _RETURN, {"tenants": [m.tenant_id for m in messages], "messages": [m.id for m in messages], "wait": wait}
-    )
+    values = {
+        "tenants": [message.tenant_id for message in messages],
+        "messages": [message.id for message in messages],
+        "dispatches": [message.dispatches for message in messages],
+        "attempts": [message.attempts for message in messages],
+        "wait": wait,
+    }
+    await connection.execute(_RETURN, values)
