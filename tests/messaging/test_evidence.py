@@ -52,7 +52,7 @@ def events_of(draw: st.DrawFn, message: LedgerMessage) -> list[Evidence]:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_any_order_any_copies_and_any_batches_end_the_same(data: st.DataObject) -> None:
     message = data.draw(messages())
@@ -66,7 +66,7 @@ def test_any_order_any_copies_and_any_batches_end_the_same(data: st.DataObject) 
     assert sum(each.is_open for each in seen.attempts) <= 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_weighing_again_changes_nothing(data: st.DataObject) -> None:
     message = data.draw(messages())

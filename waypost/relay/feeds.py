@@ -32,7 +32,7 @@ FEED = "sqs"
 WAIT_S = 2
 """One long poll. Short, because an empty one is what proves absence, and SIGTERM waits for it."""
 VISIBILITY_S = 30
-LINGER_S = 0.05
+LINGER_S = 0.12
 """After a batch that was not full, so that a thin stream comes in batches too: a request costs a millisecond of CPU."""
 GATHER_S = 0.25
 NOTE_S = 1.0

@@ -25,6 +25,8 @@ Arrival = tuple[UUID, ProviderEvent]
 """(account id, event)."""
 
 _POLL_S = 1.0
+_APART_S = 0.2
+"""Between two batches that did not fill: the first event of a quiet time is applied at once, a stream in batches."""
 _AWAY_S = 0.5
 _TRIES_ALONE = 3
 """How often an event is tried by itself before it is set aside: deadlocks and races pass, bugs do not."""
@@ -90,10 +92,13 @@ class Intake:
         failures = 0
         while True:
             try:
-                applied = await self._apply(1 if failures else self._batch)
+                limit = 1 if failures else self._batch
+                applied = await self._apply(limit)
                 failures = 0
                 if not applied:
                     await self._wait()
+                elif applied < limit:
+                    await asyncio.sleep(_APART_S)
             except DatabaseAway:  # deadlocks and time-outs too: they pass
                 await asyncio.sleep(_AWAY_S)
             except Exception as error:

@@ -14,11 +14,13 @@ from temporalio.client import Client
 from waypost.messaging.provider import LookUp, ProviderAccount, RenderedMessage, Sender
 from waypost.messaging.values import Lane
 from waypost.relay.alerts import Alerts
+from waypost.relay.gauges import Gauges
 from waypost.relay.look_ups import LookUps, Rerender
 from waypost.relay.loops import Loop
 from waypost.relay.outbox import Outbox
 from waypost.relay.probes import Prober
 from waypost.relay.watchdog import Watchdog
+from waypost.settings import WorkerSettings
 from waypost.store.alert_rules import Bounds
 from waypost.store.budgets import reopen_accounts
 from waypost.store.database import Database
@@ -49,6 +51,15 @@ class Patience:
     call: timedelta = timedelta(seconds=10)
     margin: timedelta = timedelta(seconds=120)
     horizon: timedelta = timedelta(hours=24)
+
+    @classmethod
+    def of(cls, settings: WorkerSettings) -> "Patience":
+        """As the worker's settings say."""
+        return cls(
+            call=timedelta(seconds=settings.call_timeout_s),
+            margin=timedelta(seconds=settings.unknown_margin_s),
+            horizon=timedelta(seconds=settings.horizon_s),
+        )
 
     @property
     def in_flight(self) -> timedelta:
@@ -108,6 +119,7 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
         Loop(name="old-probes", interval_s=300, work=sweep.once("probe_forgotten", forget_probes)),
         Loop(name="watchdog", interval_s=5, work=watchdog.look),
         Loop(name="alerts", interval_s=5, work=alerts.look),
+        Loop(name="gauges", interval_s=10, work=Gauges(database, lane).look),
     ]
 
 
