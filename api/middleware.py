@@ -12,8 +12,13 @@ from api.metrics import ApiMetrics
 from api.problems import ApiError, FieldError, problem_response
 
 DEADLINE_S = 8.0
-"""Longer than PostgreSQL's own statement time-out; a request that takes longer hangs on something."""
+"""Once the body is there. Longer than PostgreSQL's statement time-out: what takes longer hangs on something."""
+UPLOAD_S = 60.0
+"""For the body, which may come slowly."""
 SLOW_S = 1.0
+
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+"""A caller may make up others; labels are bounded."""
 
 
 class BodyBound:
@@ -83,8 +88,8 @@ class Observed:
 
         self._metrics.in_progress.inc()
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                await self._app(scope, receive, watched)
+            async with asyncio.timeout(DEADLINE_S) as deadline:
+                await self._app(scope, _unhurried(receive, deadline), watched)
         except Exception as error:
             await self._answer(error, scope, receive, watched, answered=status != 0)
         finally:
@@ -98,13 +103,27 @@ class Observed:
             await response(scope, receive, send)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = _route(scope)
-        self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+        route, method = _route(scope), scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         if status >= 500 or seconds > SLOW_S:
-            facts = {"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1000)}
+            facts = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000)}
             level = logging.ERROR if status >= 500 else logging.WARNING
             LOGGER.log(level, "request answered", extra={"facts": facts})
+
+
+def _unhurried(receive: Receive, deadline: asyncio.Timeout) -> Receive:
+    """Gives a request until UPLOAD_S for its body, and DEADLINE_S from then on."""
+    clock = asyncio.get_running_loop().time
+    uploaded_by = clock() + UPLOAD_S
+
+    async def received() -> Message:
+        deadline.reschedule(uploaded_by)
+        message = await receive()
+        deadline.reschedule(clock() + DEADLINE_S)
+        return message
+
+    return received
 
 
 def _route(scope: Scope) -> str:

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 from api.cursors import AskedPage, listing
 from api.dependencies import Admin
 from api.fields import Body, Listing, Note, Shown, Slug
+from api.problems import ApiError, FieldError
 from api.routes import guarded_router, problems
 from api.services import WithServices
 from waypost.messaging.values import AccountState, FeedKind, Mode, ProviderKind
@@ -150,7 +151,12 @@ def _columns(body: AccountChanges, services: WithServices, given: Mapping[str, A
 
 
 def _check(columns: Mapping[str, Any]) -> None:
-    """Raises `EndpointRefusedError`."""
+    """Raises `EndpointRefusedError`, or `ApiError` for a Twilio account without credentials of its own."""
+    if columns["kind"] == ProviderKind.TWILIO and columns["credentials"]["source"] == "ambient":
+        advice = "Only SES has ambient credentials; give the account SID and auth token by env, file or sealed."
+        raise ApiError(
+            "credentials_unavailable", advice, errors=[FieldError(field="credentials.source", message=advice)]
+        )
     check_endpoint(
         kind=ProviderKind(columns["kind"]),
         mode=Mode(columns["mode"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from time import monotonic
@@ -82,6 +83,30 @@ async def test_a_body_over_the_bound_is_413_also_in_chunks(module_database: Data
             document = await problem(answer, 413, "body_too_large")
             assert document["errors"][0]["bound"] == 2048
         await ok(api.admin.post("/v1/tenants", json={"name": "still here"}))
+
+
+async def test_a_slow_upload_is_waited_for_and_a_hanging_request_is_ended(
+    module_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.middleware.DEADLINE_S", 0.2)
+    router = guarded_router("hanging")
+
+    @router.get("/hanging")
+    async def hanging(_: Admin) -> None:
+        await asyncio.sleep(30)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for part in (b'{"name": ', b'"Slow"', b"}"):
+            await asyncio.sleep(0.15)
+            yield part
+
+    async with running(module_database) as api:
+        api.app.router.routes.extend(router.routes)
+        await ok(api.admin.post("/v1/tenants", content=slowly(), headers=JSON))
+        await problem(api.admin.get("/hanging"), 503, "deadline_passed")
+        made_up = await api.admin.request("FROBNICATE", "/v1/tenants")
+        assert made_up.status_code == 405
+        assert "FROBNICATE" not in (await api.admin.get("/metrics")).text
 
 
 async def test_an_unforeseen_fault_tells_nothing_of_its_inside(

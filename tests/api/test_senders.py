@@ -83,6 +83,13 @@ async def test_a_live_account_refuses_foreign_origins_when_made_and_when_changed
         assert document["errors"][0]["field"] == field
 
 
+async def test_only_ses_has_ambient_credentials(api: Api) -> None:
+    ambient = {"credentials": {"source": "ambient"}}
+    await api.account("ambient-ses", **ambient)
+    body = {**account_body("ambient-twilio"), **TWILIO, **ambient}
+    await problem(api.admin.post("/v1/provider-accounts", json=body), 422, "credentials_unavailable")
+
+
 async def test_a_name_is_given_to_one_account_only(api: Api) -> None:
     await api.account("taken")
     other = await api.account("free")
