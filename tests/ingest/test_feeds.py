@@ -12,11 +12,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.ingest.conftest import Ingest, sealed
-from tests.providers.made import QUICK, email, ses_account
+from tests.providers.made import email, ses_account
 from tests.relay.ledger import Attempt, Ledger, until
 from waypost.messaging.ids import attempt_id
 from waypost.messaging.provider import Credentials, ProviderAccount, ReplyKind
 from waypost.messaging.values import AttemptState
+from waypost.providers.deadlines import Deadlines
 from waypost.providers.errors import FeedError
 from waypost.providers.ses.queue import FeedMessage, QueueDepth, Received
 from waypost.providers.ses.sender import SesSender
@@ -36,7 +37,7 @@ async def queue_account(ledger: Ledger, simulator: RunningSimulator) -> Provider
 
 
 async def send(account: ProviderAccount, attempts: Sequence[UUID]) -> None:
-    sender = SesSender(account, QUICK)
+    sender = SesSender(account, Deadlines())
     try:
         for attempt in attempts:
             reply = await asyncio.to_thread(sender.send, email(attempt_id=attempt))

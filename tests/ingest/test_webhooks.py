@@ -8,11 +8,12 @@ import pytest
 
 from tests.ingest.conftest import Ingest, sealed
 from tests.ingest.test_feeds import queue_account, send
-from tests.providers.made import QUICK, sms, twilio_account
+from tests.providers.made import sms, twilio_account
 from tests.relay.ledger import Attempt, Ledger, until
 from waypost.messaging.ids import attempt_id
 from waypost.messaging.provider import Credentials, ReplyKind
 from waypost.messaging.values import AttemptState
+from waypost.providers.deadlines import Deadlines
 from waypost.providers.twilio.sender import TwilioSender
 from waypost.simulators.running import RunningSimulator
 
@@ -63,7 +64,7 @@ async def test_twilios_callbacks_end_in_the_ledger(ingest: Ingest, ledger: Ledge
     attempt = Attempt(AttemptState.IN_FLIGHT, account=identity)
     message = await ledger.add_message(attempt, account_id=identity, channel="sms", address="+15551112222")
     account = twilio_account(simulator.url, id=identity, credentials=credentials, callback_base=ingest.url)
-    sender = TwilioSender(account, QUICK)
+    sender = TwilioSender(account, Deadlines())
     reply = sender.send(sms(attempt_id=attempt_id(message=message, number=1)))
     sender.close()
     assert reply.kind is ReplyKind.ACCEPTED

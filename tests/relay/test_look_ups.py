@@ -8,12 +8,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.ingest.conftest import sealed
-from tests.providers.made import QUICK, sms, twilio_account
+from tests.providers.made import sms, twilio_account
 from tests.relay.ledger import Attempt, Ledger
 from waypost.messaging.ids import attempt_id
 from waypost.messaging.provider import Credentials, FoundMessage, ProviderAccount, RenderedMessage
 from waypost.messaging.values import AttemptState
 from waypost.providers.accounts import open_look_up
+from waypost.providers.deadlines import Deadlines
 from waypost.providers.twilio.sender import TwilioSender
 from waypost.relay.look_ups import LookUps
 from waypost.simulators.running import RunningSimulator
@@ -126,7 +127,7 @@ async def test_the_list_of_the_simulated_twilio_is_asked(
         age=timedelta(),
         signal=SIGNAL,
         load=load,
-        open_look_up=lambda each: open_look_up(each, QUICK),
+        open_look_up=lambda each: open_look_up(each, Deadlines()),
         rerender=rerender,
         fingerprint=lambda _: HASH,
     )
@@ -138,6 +139,6 @@ async def test_the_list_of_the_simulated_twilio_is_asked(
 
 
 def _send(account: ProviderAccount, text: str, attempt: UUID) -> None:
-    sender = TwilioSender(account, QUICK)
+    sender = TwilioSender(account, Deadlines())
     sender.send(sms(attempt_id=attempt, text=text))
     sender.close()

@@ -12,12 +12,13 @@ from temporalio import workflow
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from tests.providers.made import QUICK, ses_account
+from tests.providers.made import ses_account
 from tests.relay.ledger import Attempt, Ledger, until
 from waypost.messaging.ids import attempt_id
 from waypost.messaging.provider import Credentials, ProviderAccount
 from waypost.messaging.values import AttemptState, Lane
 from waypost.providers.accounts import open_sender
+from waypost.providers.deadlines import Deadlines
 from waypost.relay.loops import Loop, run_loops
 from waypost.relay.outbox import Outbox
 from waypost.relay.probes import Prober
@@ -138,9 +139,8 @@ async def test_a_quiet_account_with_an_unknown_attempt_is_probed(
     async def load(_: UUID) -> ProviderAccount:
         return account
 
-    prober = Prober(store, load=load, open_sender=partial(open_sender, deadlines=QUICK))
-    await prober.probe()
-    await prober.probe()  # too soon: the account was probed just now
+    prober = Prober(store, load=load, open_sender=partial(open_sender, deadlines=Deadlines()))
+    await asyncio.gather(prober.probe(), prober.probe())  # as two processes would
     query = "SELECT id, state FROM probes WHERE account_id = %s"
     (probe,) = await ledger.execute(query, (account.id,))
     assert probe["state"] == "accepted"
@@ -155,7 +155,7 @@ async def test_an_account_without_unknown_attempts_is_left_alone(store: Database
     async def load(_: UUID) -> ProviderAccount:
         raise AssertionError("not to be used")
 
-    await Prober(store, load=load, open_sender=partial(open_sender, deadlines=QUICK)).probe()
+    await Prober(store, load=load, open_sender=partial(open_sender, deadlines=Deadlines())).probe()
     assert await ledger.execute("SELECT id FROM probes WHERE account_id = %s", (identity,)) == []
 
 
@@ -171,7 +171,7 @@ async def test_all_loops_do_their_work_once(store: Database, ledger: Ledger, cli
     reach = Reach(
         client=lambda: client,
         load_account=load,
-        open_sender=partial(open_sender, deadlines=QUICK),
+        open_sender=partial(open_sender, deadlines=Deadlines()),
         open_look_up=lambda _: pytest.fail("nothing to look up"),
         rerender=rerender,
         fingerprint=lambda _: b"",

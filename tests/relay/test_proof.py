@@ -11,12 +11,13 @@ import pytest
 
 from tests import services
 from tests.ingest.conftest import sealed, serving
-from tests.providers.made import QUICK, email, ses_account
+from tests.providers.made import email, ses_account
 from tests.relay.ledger import Attempt, Ledger, until
 from waypost.messaging.ids import attempt_id
 from waypost.messaging.provider import Credentials, ProviderAccount, RenderedMessage, ReplyKind
 from waypost.messaging.values import AttemptState, Lane
 from waypost.providers.accounts import open_look_up, open_sender
+from waypost.providers.deadlines import Deadlines
 from waypost.relay.loops import run_loops
 from waypost.relay.reconcile import Patience, Reach, reconcile_loops
 from waypost.simulators.running import RunningSimulator
@@ -44,8 +45,8 @@ async def running(store: Database, account: ProviderAccount) -> AsyncIterator[No
     reach = Reach(
         client=lambda: None,
         load_account=load,
-        open_sender=partial(open_sender, deadlines=QUICK),
-        open_look_up=partial(open_look_up, deadlines=QUICK),
+        open_sender=partial(open_sender, deadlines=Deadlines()),
+        open_look_up=partial(open_look_up, deadlines=Deadlines()),
         rerender=rerender,
         fingerprint=lambda _: b"",
     )
@@ -83,7 +84,7 @@ async def test_silence_is_proof_only_once_the_feed_is_known_to_work(
     account = await simulated(ledger, faults)
     never_arrived, arrived = await unknown(ledger, account), await unknown(ledger, account)
     faults.control.faults({"fault": "stop_feed", "account": account.credentials.key})
-    sender = open_sender(account, QUICK)
+    sender = open_sender(account, Deadlines())
     accepted = email(attempt_id=attempt_id(message=arrived, number=1))
     assert (await asyncio.to_thread(sender.send, accepted)).kind is ReplyKind.ACCEPTED
     sender.close()
