@@ -108,6 +108,8 @@ class WorkerProcess:
             lane=self._lane,
             patience=Patience(
                 call=timedelta(seconds=settings.call_timeout_s),
+                record=timedelta(seconds=settings.record_grace_s),
+                orphan=timedelta(seconds=settings.orphan_after_s),
                 margin=timedelta(seconds=settings.unknown_margin_s),
                 horizon=timedelta(seconds=settings.horizon_s),
             ),

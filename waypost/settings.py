@@ -80,6 +80,14 @@ class WorkerSettings(_Group):
     call_timeout_s: float = Field(
         default=10, gt=1, le=60, description="Total deadline of one provider call, in seconds"
     )
+    record_grace_s: float = Field(
+        default=10,
+        ge=2,
+        description="A call may be under way this much longer than its deadline (fence, commits), in seconds",
+    )
+    orphan_after_s: float = Field(
+        default=30, ge=5, description="Dispatched this long, Temporal is asked whether its execution lives, in seconds"
+    )
     unknown_margin_s: float = Field(default=120, gt=0, description="Margin before absence is proof, in seconds")
     horizon_s: float = Field(default=86400, gt=0, description="An unknown attempt counts as sent after it, in seconds")
 

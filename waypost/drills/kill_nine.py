@@ -39,6 +39,8 @@ class Plan:
     """Between two restarts of what everything stands on."""
     roll_back_s: float | None
     """How far Temporal's store is rolled back, once."""
+    havoc_s: float
+    """Whatever was not done to the stack by then is left, and the drill fails."""
     drain_s: float
     control_messages: int
     control_kills: int
@@ -55,6 +57,7 @@ PLANS: Mapping[Scale, Plan] = {
         restarts=((POSTGRES, signal.SIGQUIT), (TEMPORAL, signal.SIGKILL)),
         every_s=4,
         roll_back_s=None,
+        havoc_s=40,
         drain_s=30,
         control_messages=60,
         control_kills=1,
@@ -74,6 +77,7 @@ PLANS: Mapping[Scale, Plan] = {
         ),
         every_s=40,
         roll_back_s=60,
+        havoc_s=1200,
         drain_s=240,
         control_messages=600,
         control_kills=20,
@@ -97,13 +101,15 @@ class _Havoc:
     restarts: Restarts
     terminations: Terminations
 
-    async def run(self) -> None:
-        """All of it; terminations go on as long as the rest does."""
+    async def run(self, *, at_most_s: float) -> None:
+        """All of it, or what is possible in that time; terminations go on as long as the rest does."""
         terminating = asyncio.create_task(self.terminations.run())
         try:
-            async with asyncio.TaskGroup() as group:
+            async with asyncio.timeout(at_most_s), asyncio.TaskGroup() as group:
                 group.create_task(self.kills.run())
                 group.create_task(self.restarts.run())
+        except TimeoutError:
+            return
         finally:
             terminating.cancel()
 
@@ -181,7 +187,7 @@ async def _load(clients: Clients, havoc: _Havoc, plan: Plan, drill: DrillRun) ->
     """Messages arrive until all havoc is done, and until there were enough of them."""
     drill.narrator.step("sending while killing")
     over = asyncio.Event()
-    wreaking = asyncio.create_task(havoc.run())
+    wreaking = asyncio.create_task(havoc.run(at_most_s=plan.havoc_s))
     wreaking.add_done_callback(lambda _: over.set())
     watching = asyncio.create_task(_narrate(drill, havoc))
     try:

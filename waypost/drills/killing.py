@@ -20,10 +20,7 @@ from waypost.store.database import Database, Role
 
 AROUND_COMMIT: Mapping[str, tuple[FaultPoint, FaultPoint]] = {
     "INSERT INTO attempts (": (FaultPoint.BEFORE_CLAIM_COMMIT, FaultPoint.AFTER_CLAIM_COMMIT),
-    "UPDATE attempts SET state = %(state)s, recorded_at": (
-        FaultPoint.BEFORE_RECORD_COMMIT,
-        FaultPoint.AFTER_RECORD_COMMIT,
-    ),
+    "recorded_at = waypost_now()": (FaultPoint.BEFORE_RECORD_COMMIT, FaultPoint.AFTER_RECORD_COMMIT),
     "INSERT INTO requests (": (FaultPoint.BEFORE_ACCEPT_COMMIT, FaultPoint.AFTER_ACCEPT_COMMIT),
     "INSERT INTO provider_events (account_id, event_id, kind, tenant_id": (
         FaultPoint.BEFORE_STORE_COMMIT,

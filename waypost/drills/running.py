@@ -60,7 +60,9 @@ def brisk_settings(**more: object) -> Mapping[str, str]:
     """
     settings: dict[str, object] = {
         "WAYPOST_CALL_TIMEOUT_S": 2,
+        "WAYPOST_RECORD_GRACE_S": 4,
         "WAYPOST_UNKNOWN_MARGIN_S": 2,
+        "WAYPOST_ORPHAN_AFTER_S": 8,
         **{f"WAYPOST_{name.upper()}": value for name, value in more.items()},
     }
     return {name: str(value) for name, value in settings.items()}

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from waypost.messaging.values import Lane
 from waypost.store.database import Database, DatabaseAway
-from waypost.store.worker_processes import ServedTenant, alive, beat, forget, served_tenants
+from waypost.store.worker_processes import ServedTenant, alive, beat, forget, processes_of_host, served_tenants
 from workflows.names import OWN_PLACEMENT, task_queue
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,12 @@ class Placement:
 
     async def run(self) -> None:
         """Follow tenants for ever; while PostgreSQL is away the queues stay as they are."""
+        cleared = False
         while True:
             try:
+                if not cleared:
+                    await self._forget_the_dead()
+                    cleared = True
                 await self._set_queues(await self._look())
             except DatabaseAway as error:
                 logger.warning("placement not read", extra={"error": type(error).__name__})
@@ -47,9 +51,16 @@ class Placement:
         """Others may take over at once."""
         try:
             async with self._database.transaction() as connection:
-                await forget(connection, process=self.process)
+                await forget(connection, processes=[self.process])
         except DatabaseAway as error:
             logger.warning("process not forgotten", extra={"error": type(error).__name__})
+
+    async def _forget_the_dead(self) -> None:
+        """One that was killed here and started again as us must not keep its share until its beat is old."""
+        async with self._database.transaction() as connection:
+            known = await processes_of_host(connection, host=socket.gethostname())
+            dead = [process for process, pid in known if pid == os.getpid() or not _is_running(pid)]
+            await forget(connection, processes=dead)
 
     async def _look(self) -> frozenset[str]:
         async with self._database.transaction() as connection:
@@ -64,6 +75,16 @@ class Placement:
         except TimeoutError:
             return
         self._told.clear()
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def queues_of(

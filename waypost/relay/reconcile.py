@@ -31,6 +31,7 @@ from waypost.store.sweeps import (
     end_expired,
     forget_probes,
     forget_requests,
+    free_held,
     take_over_fallbacks,
 )
 from workflows.names import DELIVERED_SIGNAL
@@ -38,19 +39,18 @@ from workflows.names import DELIVERED_SIGNAL
 BATCH = 500
 OUTBOX_LOOP = "outbox"
 FALLBACK_GRACE = timedelta(seconds=60)
-_FENCE_AND_RECORD = timedelta(seconds=10)
-"""What an attempt in flight may take beside its call: fence and commit, and then some."""
-
 _RESOLVED = Counter("waypost_reconciled_total", "Rows that reconcile and sweeps have moved", ["what"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long to wait: for one call, for proof of absence, and at all."""
+    """How long to wait: for one call, its fence and record, for proof of absence, at all; and for an execution."""
 
     call: timedelta = timedelta(seconds=10)
+    record: timedelta = timedelta(seconds=10)
     margin: timedelta = timedelta(seconds=120)
     horizon: timedelta = timedelta(hours=24)
+    orphan: timedelta = timedelta(seconds=30)
 
     @classmethod
     def of(cls, settings: WorkerSettings) -> "Patience":
@@ -64,7 +64,7 @@ class Patience:
     @property
     def in_flight(self) -> timedelta:
         """No attempt is honestly in flight for longer."""
-        return self.call + _FENCE_AND_RECORD
+        return self.call + self.record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
     """The loops of one process of a lane (role waypost_relay). Tell the loop `outbox` when PostgreSQL says so."""
     sweep = Sweeper(database)
     outbox = Outbox(database, reach.client)
-    watchdog = Watchdog(database, reach.client, lane)
+    watchdog = Watchdog(database, reach.client, lane, suspect_age=patience.orphan)
     prober = Prober(database, load=reach.load_account, open_sender=reach.open_sender)
     look_ups = LookUps(
         database,
@@ -101,7 +101,10 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
         Loop(
             name="absence",
             interval_s=2,
-            work=sweep.once("absent", void_absent, margin=patience.margin, call=patience.call, signal=DELIVERED_SIGNAL),
+            # Not the call alone: between claim and call the fence allows some time, and acceptance comes after it.
+            work=sweep.once(
+                "absent", void_absent, margin=patience.margin, call=patience.in_flight, signal=DELIVERED_SIGNAL
+            ),
         ),
         Loop(name="horizon", interval_s=5, work=sweep.once("assumed", assume_sent, horizon=patience.horizon)),
         Loop(name="probes", interval_s=1, work=prober.probe),
@@ -115,6 +118,7 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
             work=sweep.once("fallback_taken_over", take_over_fallbacks, grace=FALLBACK_GRACE),
         ),
         Loop(name="fallback-dates", interval_s=10, work=sweep.once("fallback_dated", date_fallbacks)),
+        Loop(name="held", interval_s=10, work=sweep.once("held_freed", free_held)),
         Loop(name="requests", interval_s=30, work=sweep.once("request_forgotten", forget_requests)),
         Loop(name="old-probes", interval_s=300, work=sweep.once("probe_forgotten", forget_probes)),
         Loop(name="watchdog", interval_s=5, work=watchdog.look),

@@ -34,7 +34,15 @@ _RETURNED = Counter("waypost_orphans_returned_total", "Dispatched rows whose exe
 class Watchdog:
     """Asks Temporal about one lane's dispatched messages, each at most once a minute."""
 
-    def __init__(self, database: Database, client: Callable[[], Client | None], lane: Lane) -> None:
+    def __init__(
+        self,
+        database: Database,
+        client: Callable[[], Client | None],
+        lane: Lane,
+        *,
+        suspect_age: timedelta = SUSPECT_AGE,
+    ) -> None:
+        self._suspect_age = suspect_age
         self._database = database
         self._client = client
         self._lane = lane
@@ -49,7 +57,7 @@ class Watchdog:
         self._forget()
         async with self._database.transaction() as connection:
             suspects = await suspected_orphans(
-                connection, lane=self._lane, age=SUSPECT_AGE, spared=list(self._asked), limit=BATCH
+                connection, lane=self._lane, age=self._suspect_age, spared=list(self._asked), limit=BATCH
             )
         gone = await asyncio.gather(*(self._is_gone(client, message) for _, message in suspects))
         orphans = [suspect for suspect, is_gone in zip(suspects, gone, strict=True) if is_gone]
@@ -60,7 +68,7 @@ class Watchdog:
         if not orphans:
             return
         async with self._database.transaction() as connection:
-            returned = await return_orphans(connection, orphans, age=SUSPECT_AGE)
+            returned = await return_orphans(connection, orphans, age=self._suspect_age)
         _RETURNED.labels(self._lane).inc(returned)
         logger.warning("orphans returned", extra={"count": returned, "lane": self._lane.value})
 

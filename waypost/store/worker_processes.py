@@ -1,5 +1,6 @@
 """Which worker processes of a lane are alive, and which tenants there are to serve (role waypost_relay)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,8 @@ ON CONFLICT (id) DO UPDATE SET beat_at = waypost_now()
 _ALIVE = """
 SELECT id FROM worker_processes WHERE lane = %s AND beat_at > waypost_now() - interval '10 seconds' ORDER BY id
 """
-_FORGET = "DELETE FROM worker_processes WHERE id = %s OR beat_at < waypost_now() - interval '1 hour'"
+_OF_HOST = "SELECT id, pid FROM worker_processes WHERE host = %s"
+_FORGET = "DELETE FROM worker_processes WHERE id = ANY(%s) OR beat_at < waypost_now() - interval '1 hour'"
 
 
 async def beat(connection: Connection, *, process: UUID, lane: Lane, host: str, pid: int) -> None:
@@ -32,9 +34,15 @@ async def alive(connection: Connection, *, lane: Lane) -> list[UUID]:
     return [row[0] for row in await cursor.fetchall()]
 
 
-async def forget(connection: Connection, *, process: UUID) -> None:
-    """This process ends; and rows of processes that died an hour ago go too."""
-    await connection.execute(_FORGET, (process,))
+async def processes_of_host(connection: Connection, *, host: str) -> list[tuple[UUID, int]]:
+    """Whoever beat on this host, dead or alive: (id, pid)."""
+    cursor = await connection.execute(_OF_HOST, (host,))
+    return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+
+async def forget(connection: Connection, *, processes: Sequence[UUID]) -> None:
+    """These processes have ended; and rows of processes that died an hour ago go too."""
+    await connection.execute(_FORGET, (list(processes),))
 
 
 @dataclass(frozen=True, slots=True)
