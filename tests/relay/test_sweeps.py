@@ -13,6 +13,7 @@ from waypost.store.sweeps import (
     date_fallbacks,
     end_expired,
     forget_requests,
+    free_held,
     return_orphans,
     suspected_orphans,
     take_over_fallbacks,
@@ -130,3 +131,11 @@ async def test_an_orphan_waits_again_but_not_if_it_was_claimed_meanwhile(store: 
         assert await return_orphans(connection, keys, age=AGE) == 1
     assert (await ledger.message(lost))["phase"] == "ready"
     assert (await ledger.message(calling))["phase"] == "dispatched"
+
+
+async def test_a_held_row_without_an_open_attempt_waits_for_nothing(store: Database, ledger: Ledger) -> None:
+    stuck = await ledger.add_message(Attempt(AttemptState.VOID), phase="held", hold_reason="attempt_unknown")
+    waiting = await ledger.add_message(Attempt(AttemptState.UNKNOWN), phase="held", hold_reason="attempt_unknown")
+    async with store.transaction() as connection:
+        assert await free_held(connection, limit=100) == 1
+    assert [(await ledger.message(each))["phase"] for each in (stuck, waiting)] == ["ready", "held"]

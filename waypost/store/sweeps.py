@@ -125,6 +125,27 @@ async def date_fallbacks(connection: Connection, *, limit: int) -> int:
     return await _count(connection, _UNDATED_FALLBACKS, {"limit": limit})
 
 
+# Held for an attempt that was resolved in the same moment: nothing is out there, so there is nothing to wait for.
+_HELD_FOR_NOTHING = """
+WITH freed AS (
+    SELECT m.tenant_id, m.id FROM messages m
+    WHERE m.phase = 'held' AND NOT EXISTS (
+        SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
+          AND a.state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent'))
+    LIMIT %(limit)s FOR NO KEY UPDATE OF m SKIP LOCKED
+), ready AS (
+    UPDATE messages m SET phase = 'ready', hold_reason = NULL, due_at = GREATEST(m.due_at, waypost_now())
+    FROM freed f WHERE m.tenant_id = f.tenant_id AND m.id = f.id RETURNING m.id
+)
+SELECT count(*) FROM ready
+"""
+
+
+async def free_held(connection: Connection, *, limit: int) -> int:
+    """Held messages without an open attempt are ready again, for their gate to decide; how many."""
+    return await _count(connection, _HELD_FOR_NOTHING, {"limit": limit})
+
+
 _FORGET_REQUESTS = """
 WITH gone AS (
     DELETE FROM requests WHERE (tenant_id, id) IN (
