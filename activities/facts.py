@@ -28,7 +28,6 @@ def gate_facts(message: LoadedMessage) -> GateFacts:
         late_policy=message.late_policy,
         late_after=message.late_after,
         account=AccountState(message.account_state),
-        account_resume_at=message.account_resume_at,
         suppression=SuppressionReason(message.suppression) if message.suppression else None,
         consent=message.consent,
         primary=_primary(message),

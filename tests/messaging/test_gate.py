@@ -33,7 +33,6 @@ FREE = GateFacts(
     late_policy="send",
     late_after=timedelta(days=1),
     account=AccountState.OPEN,
-    account_resume_at=None,
     suppression=None,
     consent=None,
 )
@@ -142,13 +141,11 @@ def test_a_suspended_tenants_message_waits() -> None:
     assert held.until > NOW
 
 
-def test_a_paused_accounts_message_waits_for_the_end_of_the_pause() -> None:
-    paused = replace(FREE, account=AccountState.PAUSED)
-    assert verdict(replace(paused, account_resume_at=NOW + HOUR)) == Defer(NOW + HOUR, "account_paused")
-    for forever in (None, NOW - HOUR):
-        held = verdict(replace(paused, account_resume_at=forever))
-        assert isinstance(held, Defer)
-        assert held.until > NOW
+def test_a_paused_accounts_message_waits_and_is_not_kept_when_the_account_is_resumed_early() -> None:
+    held = verdict(replace(FREE, account=AccountState.PAUSED))
+    assert isinstance(held, Defer)
+    assert held.reason == "account_paused"
+    assert NOW < held.until <= NOW + timedelta(seconds=1)
 
 
 def test_a_message_waits_for_its_time() -> None:
@@ -187,7 +184,6 @@ _facts = st.builds(
     late_policy=st.sampled_from(["send", "skip", "ask"]),
     late_after=st.integers(0, 60).map(lambda minutes: timedelta(minutes=minutes)),
     account=st.sampled_from(list(AccountState)),
-    account_resume_at=st.none() | _times,
     suppression=st.sampled_from([None, *SuppressionReason]),
     consent=st.sampled_from([None, True, False]),
     primary=st.none() | _primaries,

@@ -39,8 +39,9 @@ class Refuse:
 
 Verdict = Send | Defer | Refuse
 
-_HELD_RECHECK = timedelta(minutes=1)
-"""A suspended tenant's or paused account's row is not dispatched at all; this only dates a row that raced with it."""
+_HELD_RECHECK = timedelta(seconds=1)
+"""A suspended tenant's or paused account's row is not dispatched at all; this only dates a row that raced with it.
+Short, for such a row waits so long after a resume."""
 
 _DELIVERED = frozenset({Delivery.DELIVERED, Delivery.OPENED, Delivery.CLICKED})
 
@@ -72,7 +73,6 @@ class GateFacts:
     late_policy: str
     late_after: timedelta
     account: AccountState
-    account_resume_at: datetime | None
     suppression: SuppressionReason | None
     consent: bool | None
     """The contact's word on this channel; None: never asked."""
@@ -106,7 +106,7 @@ def _deferral(facts: GateFacts) -> Defer | None:
     if facts.tenant is TenantState.SUSPENDED:
         return Defer(facts.now + _HELD_RECHECK, "tenant_suspended")
     if facts.account is AccountState.PAUSED:
-        return Defer(max(facts.account_resume_at or facts.now, facts.now + timedelta(seconds=1)), "account_paused")
+        return Defer(facts.now + _HELD_RECHECK, "account_paused")
     if facts.now < facts.due_at:
         return Defer(facts.due_at, "not_due")
     if facts.late_policy == "ask" and _is_late(facts):

@@ -50,7 +50,6 @@ class LoadedMessage:
     account_id: UUID
     account_kind: str
     account_state: str
-    account_resume_at: datetime | None
     account_feed: str
     from_address: str
     from_name: str | None
@@ -88,8 +87,7 @@ SELECT waypost_now() AS now, m.tenant_id, m.id, m.phase, m.outcome, m.part, m.la
        m.cancel_requested_at, m.fallback_after, m.attempts,
        COALESCE(m.unknown_policy, t.unknown_policy) AS unknown_policy,
        t.name AS tenant_name, t.state AS tenant_state, t.weight AS tenant_weight, t.late_policy, t.late_after,
-       m.account_id, a.kind AS account_kind, a.state AS account_state, a.resume_at AS account_resume_at,
-       a.feed AS account_feed,
+       m.account_id, a.kind AS account_kind, a.state AS account_state, a.feed AS account_feed,
        s.address AS from_address, s.name AS from_name, s.reply_to AS sender_reply_to,
        s.configuration_set, s.messaging_service,
        c.external_id AS contact_external_id, c.email AS contact_email, c.phone AS contact_phone,
