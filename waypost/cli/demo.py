@@ -166,6 +166,8 @@ def _open(opened: contextlib.ExitStack, folder: Path, bars: Bars) -> tuple[Runni
     def told(event: Mapping[str, object]) -> None:
         if event.get("event") == "ready":
             step.advance()
+        elif event.get("event") == "stack":
+            step.reach(_PROCESSES)  # some of them may be servers of the user's
 
     return opened.enter_context(running.ensured(folder, "--demo", told=told)), True
 
@@ -188,7 +190,8 @@ def _links(performance: Performance, stack: RunningStack) -> Iterator[tuple[str,
     yield "Inbox", stack.urls["inbox"]
     if "temporal_ui" in stack.urls:
         yield "Temporal Web UI", stack.urls["temporal_ui"]
-        yield "  a message with a fallback", performance.execution or stack.urls["temporal_ui"]
+    if performance.execution is not None:
+        yield "  a message with a fallback", performance.execution
     yield "The messages, by API", f"{stack.urls['api']}/v1/messages?tag={performance.run}"
     if stack.demo_api_key is not None:
         yield "  with the tenant's key", stack.demo_api_key

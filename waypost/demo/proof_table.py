@@ -10,6 +10,8 @@ from waypost.demo.endings import End
 from waypost.demo.proof import Proof, Tally
 from waypost.messaging.values import Channel
 
+_ALWAYS = frozenset({End.DELIVERED, End.COMPLAINED, End.BOUNCED, End.SUPPRESSED})
+"""Shown also when there are none."""
 _SENT = (
     ("delivered", (End.DELIVERED, End.OPENED, End.CLICKED)),
     ("  and opened or clicked", (End.OPENED, End.CLICKED)),
@@ -52,11 +54,11 @@ def _rows(columns: tuple[Tally, ...]) -> Iterator[tuple[str, list[int], str]]:
     yield "[bold]sent, says the provider's log[/]", [tally.logged for tally in columns], _mark(agree)
     for label, ends in _SENT:
         numbers = [sum(tally.ends.get(end, 0) for end in ends) for tally in columns]
-        if any(numbers):
+        if any(numbers) or ends[0] in _ALWAYS:
             yield f"  {label}", numbers, ""
     for label, end in _NOT_SENT:
         numbers = [tally.ends.get(end, 0) for tally in columns]
-        if any(numbers):
+        if any(numbers) or end in _ALWAYS:
             yield label, numbers, ""
     under_way = [tally.ends.get(End.UNDERWAY, 0) for tally in columns]
     if any(under_way):

@@ -119,8 +119,9 @@ class Script:
 
     async def _send_login_codes(self) -> None:
         asking = [person for person in self._persons if person.signs_in]
-        step = self._stage.scene("Login codes, else by SMS", len(asking))
-        await self._each(asking, self._send_login_code, step)
+        if asking:
+            step = self._stage.scene("Login codes, else by SMS", len(asking))
+            await self._each(asking, self._send_login_code, step)
 
     async def _send_login_code(self, person: Person) -> None:
         accepted = await self._door.send(self._shop.login_code(person), key=self._shop.key("code", person.number))
