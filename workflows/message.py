@@ -50,10 +50,15 @@ class MessageWorkflow:
     async def run(self, message: MessageInput) -> MessageResult:
         """Drive one message."""
         primary = await self._settle(message.tenant_id, message.message_id)
+        while primary.step is Step.FALLBACK:
+            workflow.set_current_details(f"Primary: {primary.state}. The fallback is due at {primary.at}.")
+            hinted = await self._wait(primary.at)
+            if not hinted or primary.outcome is not None:
+                break
+            # Its result was unknown when it was last seen. The hint may be a void: then it is tried again, here.
+            primary = await self._settle(message.tenant_id, message.message_id)
         if primary.step is not Step.FALLBACK or primary.fallback_id is None:
             return self._end(MessageResult(primary.state))
-        workflow.set_current_details(f"Primary: {primary.state}. The fallback is due at {primary.at}.")
-        await self._wait(primary.at)
         fallback = await self._settle(message.tenant_id, primary.fallback_id)
         return self._end(MessageResult(primary.state, fallback.state))
 
@@ -80,16 +85,17 @@ class MessageWorkflow:
             summary="load, gate, claim, call, record",
         )
 
-    async def _wait(self, until: datetime | None) -> None:
-        """Until the time, or until a hint came since the last wait."""
+    async def _wait(self, until: datetime | None) -> bool:
+        """Until the time, or until a hint came since the last wait; whether it was a hint."""
         left = max(timedelta(), (until or workflow.now()) - workflow.now())
         try:
             await workflow.wait_condition(
                 lambda: self._delivery_changed, timeout=left, timeout_summary="until the next look at the row"
             )
         except TimeoutError:
-            return
+            return False
         self._delivery_changed = False
+        return True
 
     def _end(self, result: MessageResult) -> MessageResult:
         workflow.upsert_search_attributes([STATE_ATTRIBUTE.value_set(result.state)])
