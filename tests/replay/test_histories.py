@@ -1,0 +1,48 @@
+"""Every saved history replays with today's code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+from temporalio.workflow import NondeterminismError
+
+from tests.replay.saved import saved
+from waypost.temporal.client import DATA_CONVERTER
+from workflows.message import MessageWorkflow
+
+WORKFLOWS = [MessageWorkflow]
+
+
+def text_of(path: Path) -> str:
+    return path.read_text()
+
+
+async def replay(name: str, text: str) -> None:
+    replayer = Replayer(workflows=WORKFLOWS, data_converter=DATA_CONVERTER)
+    await replayer.replay_workflow(WorkflowHistory.from_json(name, text))
+
+
+@pytest.mark.parametrize("path", saved(), ids=lambda path: path.stem)
+async def test_a_saved_history_replays(path: Path) -> None:
+    await replay(path.stem, text_of(path))
+
+
+def test_the_paths_of_a_message_are_saved() -> None:
+    assert {path.stem for path in saved()} >= {
+        "message-plain",
+        "message-again",
+        "message-fallback-by-timer",
+        "message-fallback-by-signal",
+    }
+
+
+async def test_a_history_of_other_code_does_not_replay() -> None:
+    """The control: the replayer notices a step that today's code does not take."""
+    (path,) = [path for path in saved() if path.stem == "message-again"]
+    changed = text_of(path).replace('"name": "send"', '"name": "other"')
+    assert changed != text_of(path)
+    with pytest.raises(NondeterminismError):
+        await replay(path.stem, changed)
