@@ -80,7 +80,13 @@ def create_app(
         "waypost_events_unapplied_age_seconds", "Age of the oldest event not yet applied", registry=registry
     )
     app.state.services = WebhookServices(database=database, intake=intake, accounts=AccountBook(load), metrics=metrics)
-    app.state.follower = FeedFollower(database, intake, load=_loading(load), open_queue=_open_queue)
+    app.state.follower = FeedFollower(
+        database,
+        intake,
+        load=_loading(load),
+        open_queue=_open_queue,
+        visibility_s=config.ingest.ingest_visibility_s,
+    )
     return app
 
 

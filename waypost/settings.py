@@ -51,6 +51,9 @@ class IngestSettings(_Group):
     ingest_host: str = Field(default="127.0.0.1", description="Address ingest listens on")
     ingest_port: int = Field(default=8001, ge=0, le=65535, description="Port ingest listens on")
     ingest_public_url: str = Field(default="http://127.0.0.1:8001", description="Where providers reach ingest")
+    ingest_visibility_s: int = Field(
+        default=30, ge=5, le=43_200, description="What a killed process had read of a queue comes again after it, in s"
+    )
     ingest_batch: int = Field(default=500, ge=1, le=10000, description="Events stored and applied together, at most")
 
 

@@ -196,6 +196,27 @@ async def test_a_queue_that_somebody_still_holds_a_message_of_is_not_empty(store
     await polling.end()
 
 
+class BusyQueue(FakeQueue):
+    """Never polled in vain: an event comes as soon as the last one is gone."""
+
+    def receive(self, *, wait_seconds: int, visibility_seconds: int) -> Received:
+number = str(self.receives)
+        body = '{"eventType": "Subscription"}'
+        self.waiting.append(FeedMessage(message_id=number, receipt=number, body=body, receive_count=1))
+        return super().receive(wait_seconds=wait_seconds, visibility_seconds=visibility_seconds)
+
+
+async def test_a_queue_that_always_brings_something_is_seen_empty_in_between(store: Database, ledger: Ledger) -> None:
+    polling = Polling(store, ledger.account, BusyQueue())
+
+    async def seen_empty() -> bool:
+        rows = await ledger.execute("SELECT last_empty_at FROM feeds WHERE account_id = %s", (ledger.account,))
+        return bool(rows) and rows[0]["last_empty_at"] is not None
+
+    await until(seen_empty)
+    await polling.end()
+
+
 async def test_a_failing_queue_is_noted_and_tried_again(store: Database, ledger: Ledger) -> None:
     queue = FakeQueue()
     queue.failures = 1

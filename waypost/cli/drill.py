@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def drill(
     if name not in DRILLS:
         typer.echo(f"waypost drill: there is no {name}; there are {', '.join(DRILLS)}.", err=True)
         raise typer.Exit(2)
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # the drill stops PostgreSQL itself
     console = Console()
     try:
         with RichNarrator(console) as narrator:

@@ -17,7 +17,7 @@ from waypost.drills.settling import until_settled
 from waypost.drills.staging import POSTGRES, TEMPORAL, Staging, StagingOptions, staged
 from waypost.drills.tenants import Admin, DrillTenant
 from waypost.messaging.audit import LedgerAudit
-from waypost.store.audit import LedgerCounts, compare
+from waypost.store.audit import LedgerCounts, compare, unsettled
 
 NAME = "kill-nine"
 
@@ -49,12 +49,12 @@ class Plan:
 PLANS: Mapping[Scale, Plan] = {
     Scale.SMOKE: Plan(
         messages=300,
-        rate=24,
+        rate=15,
         worker_kills=1,
         api_kills=1,
         ingest_kills=1,
         pause_s=1,
-        restarts=((POSTGRES, signal.SIGQUIT), (TEMPORAL, signal.SIGKILL)),
+        restarts=((POSTGRES, signal.SIGINT), (TEMPORAL, signal.SIGKILL)),
         every_s=4,
         roll_back_s=None,
         havoc_s=40,
@@ -122,6 +122,7 @@ class _Found:
     fates: Fates
     audit: LedgerAudit
     counts: LedgerCounts
+    unsettled: Mapping[str, str]
     load_s: float
     drain_s: float
 
@@ -165,11 +166,18 @@ async def _waypost(staging: Staging, tenants: list[DrillTenant], plan: Plan, dri
         await clients.all_answered(timeout_s=plan.drain_s)
         counts = await until_settled(staging, patience_s=plan.drain_s, narrator=drill.narrator)
         drain_s = time.monotonic() - began - load_s
+        left = await staging.read(unsettled)
         log = [entry for entry in await asyncio.to_thread(staging.truth) if is_ours(entry.recipient)]
         found = await staging.read(lambda connection: compare(connection, log))
     asked = [answer.recipient for answer in clients.heard.answers]
     return havoc, _Found(
-        heard=clients.heard, fates=fates(asked, log), audit=found, counts=counts, load_s=load_s, drain_s=drain_s
+        heard=clients.heard,
+        fates=fates(asked, log),
+        audit=found,
+        counts=counts,
+        unsettled=left,
+        load_s=load_s,
+        drain_s=drain_s,
     )
 
 
@@ -255,5 +263,6 @@ def _figures(havoc: _Havoc, found: _Found) -> dict[str, object]:
         "claims": found.counts.claims,
         "load s": found.load_s,
         "until settled s": found.drain_s,
+        **({"left without an outcome": found.unsettled} if found.unsettled else {}),
         "ledger against log": {"agreed": found.audit.agreed, "acceptances": found.audit.acceptances},
     }

@@ -62,6 +62,7 @@ def brisk_settings(**more: object) -> Mapping[str, str]:
         "WAYPOST_CALL_TIMEOUT_S": 2,
         "WAYPOST_RECORD_GRACE_S": 4,
         "WAYPOST_UNKNOWN_MARGIN_S": 2,
+        "WAYPOST_INGEST_VISIBILITY_S": 5,
         "WAYPOST_ORPHAN_AFTER_S": 8,
         **{f"WAYPOST_{name.upper()}": value for name, value in more.items()},
     }

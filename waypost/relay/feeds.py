@@ -32,6 +32,7 @@ FEED = "sqs"
 WAIT_S = 2
 """One long poll. Short, because an empty one is what proves absence, and SIGTERM waits for it."""
 VISIBILITY_S = 30
+"""What a killed process had received is shown again after this long; until then the queue is not empty."""
 LINGER_S = 0.12
 """After a batch that was not full, so that a thin stream comes in batches too: a request costs a millisecond of CPU."""
 GATHER_S = 0.25
@@ -74,15 +75,24 @@ LoadAccount = Callable[[UUID], Awaitable[ProviderAccount]]
 class QueuePoller:
     """Reads one account's queue until it is told to stop."""
 
-    def __init__(self, account: ProviderAccount, queue: EventQueue, intake: Intake, database: Database) -> None:
+    def __init__(
+        self,
+        account: ProviderAccount,
+        queue: EventQueue,
+        intake: Intake,
+        database: Database,
+        *,
+        visibility_s: int = VISIBILITY_S,
+    ) -> None:
         self._account = account
+        self._visibility_s = visibility_s
         self._queue = queue
         self._intake = intake
         self._database = database
         # Its own, for a hanging queue must not hold up another account's.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"feed-{account.id.hex[:8]}")
         self._noted = 0.0
-        self._emptied = 0.0
+        self._ask_depth_at = 0.0
         self._failures = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -116,6 +126,8 @@ class QueuePoller:
         await self._take_in(messages)
         await self._note(FeedNote(polled=True, event=True))
         if not self._is_full(received):
+            # A busy queue is never polled in vain, so it is looked at between two batches too.
+            await self._note_empty(started)
             await asyncio.sleep(LINGER_S)
 
     async def _take_in(self, messages: Sequence[FeedMessage]) -> None:
@@ -156,13 +168,13 @@ class QueuePoller:
 
     async def _note_empty(self, started: float) -> None:
         """Everything that was in the queue when this poll began is stored, if now nobody holds any of it."""
-        if time.monotonic() - self._emptied < NOTE_S:
+        if time.monotonic() < self._ask_depth_at:
             return
         depth = await self._in_thread(self._queue.depth)
         empty = depth.visible == 0 and depth.in_flight == 0
-        self._emptied = time.monotonic()
+        self._ask_depth_at = time.monotonic() + (NOTE_S if empty else GATHER_S)
         age = timedelta(seconds=time.monotonic() - started) if empty else None
-        await self._note(FeedNote(polled=True, empty=age), at_once=True)
+        await self._note(FeedNote(polled=True, empty=age), at_once=empty)
 
     async def _note(self, note: FeedNote, *, at_once: bool = False) -> None:
         if not at_once and time.monotonic() - self._noted < NOTE_S:
@@ -199,7 +211,7 @@ class QueuePoller:
                 logger.warning("queue not written", extra={"code": error.code})
 
     def _receive(self, wait_seconds: int) -> Received:
-        return self._queue.receive(wait_seconds=wait_seconds, visibility_seconds=VISIBILITY_S)
+        return self._queue.receive(wait_seconds=wait_seconds, visibility_seconds=self._visibility_s)
 
     @staticmethod
     def _is_full(received: Received) -> bool:
@@ -231,7 +243,16 @@ class _Running:
 class FeedFollower:
     """Keeps a poller running for each account that has a queue."""
 
-    def __init__(self, database: Database, intake: Intake, *, load: LoadAccount, open_queue: OpenQueue) -> None:
+    def __init__(
+        self,
+        database: Database,
+        intake: Intake,
+        *,
+        load: LoadAccount,
+        open_queue: OpenQueue,
+        visibility_s: int = VISIBILITY_S,
+    ) -> None:
+        self._visibility_s = visibility_s
         self._database = database
         self._intake = intake
         self._load = load
@@ -273,7 +294,7 @@ class FeedFollower:
             await self._say(identity, error.code)
             return
         stop = asyncio.Event()
-        poller = QueuePoller(account, queue, self._intake, self._database)
+        poller = QueuePoller(account, queue, self._intake, self._database, visibility_s=self._visibility_s)
         self._running[identity] = _Running(version, asyncio.create_task(poller.run(stop)), stop)
 
     async def _say(self, account: UUID, code: str) -> None:

@@ -91,6 +91,21 @@ async def ledger_counts(connection: Connection) -> LedgerCounts:
     )
 
 
+_UNSETTLED = """
+SELECT concat(m.phase, '/' || m.hold_reason, ': attempt ' || a.state, ' ' || a.code),
+       count(*), max(extract(epoch FROM waypost_now() - COALESCE(a.claimed_at, m.dispatched_at, m.due_at)))::float8
+FROM messages m LEFT JOIN attempts a ON a.tenant_id = m.tenant_id AND a.message_id = m.id
+    AND a.state IN ('in_flight', 'unknown')
+WHERE m.outcome IS NULL GROUP BY 1 ORDER BY 2 DESC
+"""
+
+
+async def unsettled(connection: Connection) -> dict[str, str]:
+    """What messages without an outcome wait for: how many, and the age in seconds of the oldest."""
+    rows = await (await connection.execute(_UNSETTLED)).fetchall()
+    return {row[0]: f"{row[1]} ({row[2]:.0f} s)" for row in rows}
+
+
 _ALERTS = "SELECT rule, since FROM alerts ORDER BY since"
 
 
