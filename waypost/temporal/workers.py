@@ -38,6 +38,8 @@ class QueueWorkers:
         self._width = width
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="workflow-task")
         self._running: dict[str, tuple[Worker, asyncio.Task[None]]] = {}
+        self._draining: dict[str, asyncio.Task[None]] = {}
+        self._stopping = asyncio.Semaphore(_STOP_AT_ONCE)
         # The sandbox imports the workflow's module anew for each execution: a third of a worker's CPU. Lint bans what
         # it guards against, and the tests run every workflow inside it (docs/decisions/0003-no-sandbox.md).
         self._runner = runner or UnsandboxedWorkflowRunner()
@@ -48,18 +50,21 @@ class QueueWorkers:
         return frozenset(self._running)
 
     async def set_queues(self, wanted: frozenset[str]) -> None:
-        """Poll exactly these queues: start what is new, drain what is gone."""
+        """Poll exactly these queues: start what is new, let what is gone drain. Returns without waiting for calls.
+
+        A queue that still drains is not started, for the SDK allows one Worker a queue: ask again in a moment.
+        """
         self._drop_ended()
-        for queue in sorted(wanted - self.queues):
+        for queue in sorted(wanted - self.queues - self._draining.keys()):
             self._start(queue, cached=max(10, _CACHED_WORKFLOWS // max(1, len(wanted))))
             await asyncio.sleep(0)
-        gone = self.queues - wanted
-        if gone:
-            await self._stop(gone)
+        self._drain(self.queues - wanted)
 
     async def close(self) -> None:
         """Stop polling, let activities in mid-call finish, and end."""
-        await self._stop(self.queues)
+        self._drain(self.queues)
+        if self._draining:
+            await asyncio.wait(list(self._draining.values()))
         self._threads.shutdown(wait=False)
 
     def _start(self, queue: str, *, cached: int) -> None:
@@ -90,13 +95,15 @@ class QueueWorkers:
                 logger.error("a Worker ended", extra={"queue": queue, "error": type(error).__name__})
                 del self._running[queue]
 
-    async def _stop(self, queues: frozenset[str]) -> None:
-        limit = asyncio.Semaphore(_STOP_AT_ONCE)
+    def _drain(self, queues: frozenset[str]) -> None:
+        for queue in queues:
+            worker, running = self._running.pop(queue)
+            self._draining[queue] = asyncio.create_task(self._stop(queue, worker, running), name=f"drain {queue}")
 
-        async def stop(worker: Worker, task: asyncio.Task[None]) -> None:
-            async with limit:
+    async def _stop(self, queue: str, worker: Worker, running: asyncio.Task[None]) -> None:
+        try:
+            async with self._stopping:
                 await worker.shutdown()
-                await asyncio.wait([task])
-
-        stopping = [self._running.pop(queue) for queue in queues]
-        await asyncio.gather(*(stop(worker, task) for worker, task in stopping))
+                await asyncio.wait([running])
+        finally:
+            del self._draining[queue]
