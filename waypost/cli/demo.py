@@ -19,7 +19,6 @@ from waypost.demo.people import MOST, Person, people, read_csv, write_csv
 from waypost.demo.performing import Performance, perform
 from waypost.demo.proof_table import proof_table
 from waypost.demo.script import Step
-from waypost.drills.report import Report
 from waypost.stack import running
 from waypost.stack.errors import StackError
 from waypost.stack.layout import make_data_folder
@@ -72,12 +71,12 @@ def _run(contacts: int, data: Path, report: Path | None, *, keep: bool, as_json:
         with Bars(console) as bars:
             stack, is_ours = _open(opened, folder, bars)
             performance = asyncio.run(perform(stack, persons, bars))
-        found = performance.proof.report(seconds=performance.seconds)
+        found = performance.report
         if report is not None:
             found.write(report)
         if as_json:
             typer.echo(json.dumps(found.as_json(), indent=2, default=str))
-        _show(performance, found, stack, console)
+        _show(performance, stack, console)
         if is_ours:
             _end(console, data, keep=keep)
     return 0 if found.passed else 1
@@ -172,11 +171,11 @@ def _open(opened: contextlib.ExitStack, folder: Path, bars: Bars) -> tuple[Runni
     return opened.enter_context(running.ensured(folder, "--demo", told=told)), True
 
 
-def _show(performance: Performance, found: Report, stack: RunningStack, console: Console) -> None:
+def _show(performance: Performance, stack: RunningStack, console: Console) -> None:
     console.print()
     console.print(proof_table(performance.proof))
     console.print()
-    failed = [check for check in found.checks if not check.ok]
+    failed = [check for check in performance.report.checks if not check.ok]
     for check in failed:
         console.print(f"[red]✗ {check.name}: {check.value}, must be {check.bound}[/]", highlight=False)
     if failed:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from uuid import UUID
 
 from waypost.demo.door import Door
@@ -13,6 +14,7 @@ from waypost.demo.errors import DemoError
 from waypost.demo.people import Person
 from waypost.demo.proof import Proof, prove
 from waypost.demo.script import Script, Stage
+from waypost.drills.report import Report
 from waypost.messaging.audit import AuditedAttempt
 from waypost.messaging.provider_log import acceptance
 from waypost.settings import DatabaseSettings
@@ -25,7 +27,7 @@ from waypost.store.database import Database, Role
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Performance:
     """What came of it, and where to look."""
 
@@ -33,6 +35,11 @@ class Performance:
     proof: Proof
     execution: str | None
     seconds: Mapping[str, float]
+
+    @cached_property
+    def report(self) -> Report:
+        """In the format that drills and benches share."""
+        return self.proof.report(seconds=self.seconds)
 
 
 async def perform(stack: RunningStack, persons: Sequence[Person], stage: Stage) -> Performance:
