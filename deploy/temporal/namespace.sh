@@ -3,7 +3,7 @@
 # TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and WAYPOST_RETENTION come from the environment. Safe to run again.
 set -eu
 
-export TEMPORAL_NAMESPACE="${TEMPORAL_NAMESPACE:-default}"
+namespace="${TEMPORAL_NAMESPACE:-default}"
 retention="${WAYPOST_RETENTION:-72h}"
 
 tries=0
@@ -16,24 +16,32 @@ until temporal operator cluster health > /dev/null 2>&1; do
   sleep 2
 done
 
-if temporal operator namespace describe > /dev/null 2>&1; then
-  temporal operator namespace update --retention "$retention" > /dev/null
+if temporal operator namespace describe --namespace "$namespace" > /dev/null 2>&1; then
+  temporal operator namespace update --namespace "$namespace" --retention "$retention" > /dev/null
 else
-  temporal operator namespace create --retention "$retention" > /dev/null
+  temporal operator namespace create --namespace "$namespace" --retention "$retention" > /dev/null
 fi
 
-# A namespace is known to every part of the server only some seconds after it was made.
-for name in WaypostTenant WaypostKind WaypostSource WaypostState WaypostLane; do
-  tries=0
-  until temporal operator search-attribute list 2> /dev/null | grep -qw "$name"; do
-    temporal operator search-attribute create --name "$name" --type Keyword > /dev/null 2>&1 || true
-    tries=$((tries + 1))
-    if [ "$tries" -ge 30 ]; then
-      echo "The search attribute $name could not be made in namespace $TEMPORAL_NAMESPACE" >&2
-      exit 1
-    fi
-    sleep 1
+attributes="WaypostTenant WaypostKind WaypostSource WaypostState WaypostLane"
+
+missing() {
+  known="$(temporal operator search-attribute list --namespace "$namespace" 2> /dev/null || true)"
+  for name in $attributes; do
+    echo "$known" | grep -qw "$name" || echo "$name"
   done
+}
+
+# A namespace is known to every part of the server only some seconds after it was made, and so is a search attribute.
+tries=0
+while wanted="$(missing)" && [ -n "$wanted" ]; do
+  tries=$((tries + 1))
+  if [ "$tries" -gt 60 ]; then
+    echo "In namespace $namespace these search attributes could not be made: $wanted" >&2
+    exit 1
+  fi
+  # shellcheck disable=SC2046,SC2086 # one option a name
+  temporal operator search-attribute create --namespace "$namespace" --type Keyword \
+    $(printf -- '--name %s ' $wanted) > /dev/null 2>&1 || sleep 1
 done
 
-echo "Namespace $TEMPORAL_NAMESPACE is ready; closed executions are kept for $retention."
+echo "Namespace $namespace is ready; closed executions are kept for $retention."
