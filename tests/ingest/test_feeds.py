@@ -200,7 +200,7 @@ class BusyQueue(FakeQueue):
     """Never polled in vain: an event comes as soon as the last one is gone."""
 
     def receive(self, *, wait_seconds: int, visibility_seconds: int) -> Received:
-number = str(self.receives)
+        number = str(self.receives)
         body = '{"eventType": "Subscription"}'
         self.waiting.append(FeedMessage(message_id=number, receipt=number, body=body, receive_count=1))
         return super().receive(wait_seconds=wait_seconds, visibility_seconds=visibility_seconds)

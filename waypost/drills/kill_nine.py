@@ -49,7 +49,7 @@ class Plan:
 PLANS: Mapping[Scale, Plan] = {
     Scale.SMOKE: Plan(
         messages=300,
-        rate=15,
+        rate=12,
         worker_kills=1,
         api_kills=1,
         ingest_kills=1,
@@ -57,8 +57,8 @@ PLANS: Mapping[Scale, Plan] = {
         restarts=((POSTGRES, signal.SIGINT), (TEMPORAL, signal.SIGKILL)),
         every_s=4,
         roll_back_s=None,
-        havoc_s=40,
-        drain_s=30,
+        havoc_s=60,
+        drain_s=60,
         control_messages=60,
         control_kills=1,
     ),

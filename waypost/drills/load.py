@@ -13,7 +13,7 @@ import httpx
 from waypost.drills.tenants import DrillTenant
 
 _REQUEST_TIMEOUT_S = 10.0
-_REPEAT_AFTER_S = 0.25
+_REPEAT_AFTER_S = (0.25, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ class Clients:
                     )
                 )
                 return
-            await asyncio.sleep(retry_after or _REPEAT_AFTER_S)
+            await asyncio.sleep(retry_after or _REPEAT_AFTER_S[min(requests, len(_REPEAT_AFTER_S)) - 1])
 
     async def _request(
         self, tenant: DrillTenant, key: str, body: dict[str, Any]
