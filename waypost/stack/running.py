@@ -49,9 +49,16 @@ def announce(stack: Stack, *, pid: int, demo_api_key: str | None) -> RunningStac
     )
     record = json.dumps({**asdict(running), "data": str(running.data)}, indent=2)
     write_atomically(_record_path(running.data), record + "\n", mode=0o600)
-    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(stack.environment.items()))
-    write_atomically(running.data / "env", exports, mode=0o600)
+    write_atomically(running.data / "env", _exports(running), mode=0o600)
     return running
+
+
+def _exports(running: RunningStack) -> str:
+    """The settings, and what the documentation's curl lines use: `$WAYPOST_URL` and `$WAYPOST_KEY`."""
+    caller = {"WAYPOST_URL": running.urls["api"], "WAYPOST_KEY": running.demo_api_key or ""}
+    return "".join(
+        f"export {name}={shlex.quote(value)}\n" for name, value in sorted({**running.environment, **caller}.items())
+    )
 
 
 def withdraw(data: Path) -> None:
@@ -104,9 +111,7 @@ def _start(data: Path, arguments: tuple[str, ...]) -> subprocess.Popen[str]:
     )
 
 
-def _await_ready(
-    process: subprocess.Popen[str], data: Path, told: Callable[[Mapping[str, Any]], None]
-) -> RunningStack:
+def _await_ready(process: subprocess.Popen[str], data: Path, told: Callable[[Mapping[str, Any]], None]) -> RunningStack:
     assert process.stdout is not None
     assert process.stderr is not None
     for line in process.stdout:
