@@ -80,18 +80,24 @@ class WorkerProcess:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain."""
+        stopping = asyncio.create_task(stop.wait())
+        tasks = [asyncio.create_task(self._start())]  # it waits for both servers: who is told to stop must not
+        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done() and tasks[0].exception() is None:
+            tasks = [asyncio.create_task(loop) for loop in self._loops()]
+            await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        ended = [task for task in tasks if task.done()]
+        await self._drain(tasks)
+        stopping.cancel()
+        for task in ended:
+            task.result()  # a loop never ends by itself: show why it did
+
+    async def _start(self) -> None:
         await self._app.open()
         await self._relay.open()
         self._status.start()
         await self._check_roles()
         await self._connect()
-        loops = [asyncio.create_task(loop) for loop in self._loops()]
-        stopping = asyncio.create_task(stop.wait())
-        ended, _ = await asyncio.wait([stopping, *loops], return_when=asyncio.FIRST_COMPLETED)
-        await self._drain(loops)
-        stopping.cancel()
-        for task in ended - {stopping}:
-            task.result()  # a loop never ends by itself: show why it did
 
     def _loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         return [
@@ -192,13 +198,13 @@ class WorkerProcess:
             return "waiting for PostgreSQL or Temporal"
         return None if self._workers is not None else "starting"
 
-    async def _drain(self, loops: Sequence[asyncio.Task[None]]) -> None:
-        for loop in loops:
-            loop.cancel()
-        await asyncio.wait(loops)
+    async def _drain(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await self._placement.leave()  # first: others poll our queues while our last calls end
         if self._workers is not None:
             await self._workers.close()
-        await self._placement.leave()
         await self._close_budgets()
         self._doors.close()
         await self._status.close()

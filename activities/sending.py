@@ -43,8 +43,9 @@ _BUSY_WAIT = timedelta(seconds=10)
 """How long a row waits that the account's calls or rate had no room for."""
 _VERDICT_KEPT_S = 1.0
 """Who waited longer for their turn is judged again: a receipt or a suppression may have come meanwhile."""
-RECORD_PATIENCE_S = 15.0
-"""So long the answer of a provider is held in hand while PostgreSQL is away, before it is left to evidence."""
+RECORD_PATIENCE_S = 8.0
+"""So long the answer of a provider is held in hand while PostgreSQL is away, before it is left to evidence: less than
+`record_grace_s`, after which the reconcile loop takes the worker for dead."""
 _RECORD_AGAIN_S = 0.5
 
 BEAT_EVERY_S = 1.0
