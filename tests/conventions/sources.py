@@ -51,7 +51,7 @@ class Module:
 
     def imports(self) -> set[str]:
         """What it imports: `a.b` for `import a.b`, and both `a` and `a.b` for `from a import b`."""
-        found = set()
+        found: set[str] = set()
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 found.update(alias.name for alias in node.names)

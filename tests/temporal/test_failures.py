@@ -103,7 +103,7 @@ def _nested() -> None:
 
 
 @dataclass
-class _Odd(Exception):  # noqa: N818
+class _Odd(Exception):  # noqa: N818 - a library might call it so
     """An exception whose `status_code` is not a code."""
 
     status_code: str

@@ -38,7 +38,7 @@ async def _run(loop: Loop) -> None:
     failures = 0
     while True:
         try:
-            pause = _BUSY_S if await loop.work() else loop.interval_s * random.uniform(0.8, 1.2)  # noqa: S311
+            pause = _BUSY_S if await loop.work() else loop.interval_s * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
             failures = 0
         except DatabaseAway as error:
             pause = _AWAY_S
