@@ -74,7 +74,7 @@ async def test_a_process_that_waits_for_its_servers_can_be_stopped(database: ser
         running_worker(database, temporal=nowhere, environment=away) as without_both,
     ):
         for worker, waits_for in ((without_temporal, "waiting for Temporal"), (without_both, "waiting for PostgreSQL")):
-            await until(lambda worker=worker, words=waits_for: _has(worker.log, words), seconds=15)  # type: ignore[misc]
+            await until(lambda worker=worker, words=waits_for: _has(worker.log, words), seconds=15)  # type: ignore[misc]  # defaults
             worker.terminate()
             assert await worker.exit_code(seconds=6) == 0, worker.log
 
