@@ -60,16 +60,25 @@ class Clients:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give up what has no answer yet."""
         for task in self._pending:
             task.cancel()
         await asyncio.gather(*self._pending, return_exceptions=True)
         await self._http.aclose()
 
-    async def load(self, *, rate: float, until: asyncio.Event, at_least: int = 0, at_most: int = 1_000_000) -> None:
-        """Let `rate` messages a second arrive until the event is set and there were `at_least` of them."""
+    async def load(
+        self, *, rate: float, until: asyncio.Event, at_least: int = 0, prefixes: Sequence[str] = ("ok",)
+    ) -> None:
+        """Let `rate` messages a second arrive until the event is set and there were `at_least` of them.
+
+        `prefixes` are taken in turn: the recipient's first word, by which the simulators' faults know it.
+        """
         started, sent = time.monotonic(), 0
-        while sent < at_most and (sent < at_least or not until.is_set()):
-            self.ask()
+        while sent < at_least or not until.is_set():
+            self.ask(prefix=prefixes[sent % len(prefixes)])
             sent += 1
             await asyncio.sleep(max(0.0, started + sent / rate - time.monotonic()))
 

@@ -60,7 +60,7 @@ def brisk_settings(**more: object) -> Mapping[str, str]:
     """
     settings: dict[str, object] = {
         "WAYPOST_CALL_TIMEOUT_S": 2,
-        "WAYPOST_RECORD_GRACE_S": 4,
+        "WAYPOST_RECORD_GRACE_S": 2,
         "WAYPOST_UNKNOWN_MARGIN_S": 2,
         "WAYPOST_INGEST_VISIBILITY_S": 5,
         "WAYPOST_ORPHAN_AFTER_S": 8,

@@ -1,5 +1,6 @@
 """Tenants and provider accounts of a drill, made over the admin API as any others."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -64,7 +65,15 @@ class Admin:
         }
         if durable:
             account["queue_url"] = f"{simulators}/000000000000/waypost-{key}"
-        return await self._make_account(account, key)
+        made = await self._make_account(account, key)
+        if not durable:
+            await asyncio.to_thread(self._subscribe, made)
+        return made
+
+    def _subscribe(self, account: DrillAccount) -> None:
+        """Have the topic deliver to ingest's webhook; ingest confirms."""
+        url = f"{self._staging.stack.urls['ingest']}/webhooks/{account.id}/ses"
+        self._staging.control.account("ses", account.key, webhook_url=url, queues=[])
 
     async def twilio_account(self, name: str) -> DrillAccount:
         """A Twilio account at the simulators."""

@@ -1,6 +1,6 @@
 """What an audit reads of the ledger, and counts of it for drills and demos (role waypost_relay)."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -91,6 +91,38 @@ async def ledger_counts(connection: Connection) -> LedgerCounts:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageStates:
+    """Some messages in numbers."""
+
+    held: int
+    unknown: int
+    """With an attempt whose result is not known."""
+    tried_again: int
+    """With more than one attempt."""
+    outcomes: Mapping[str, int]
+
+
+_STATES = """
+WITH these AS (
+    SELECT m.*, EXISTS (SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
+                        AND a.state = 'unknown') AS unknown
+    FROM messages m WHERE m.id = ANY(%s)
+)
+SELECT (SELECT count(*) FROM these WHERE phase = 'held'), (SELECT count(*) FROM these WHERE unknown),
+       (SELECT count(*) FROM these WHERE attempts > 1),
+       (SELECT jsonb_object_agg(COALESCE(outcome, 'none'), n) FROM
+            (SELECT outcome, count(*) AS n FROM these GROUP BY outcome) o)
+"""
+
+
+async def message_states(connection: Connection, messages: Sequence[UUID]) -> MessageStates:
+    """Count these messages."""
+    row = await (await connection.execute(_STATES, (list(messages),))).fetchone()
+    assert row is not None
+    return MessageStates(held=row[0], unknown=row[1], tried_again=row[2], outcomes=row[3] or {})
+
+
 _UNSETTLED = """
 SELECT concat(m.phase, '/' || m.hold_reason, ': attempt ' || a.state, ' ' || a.code),
        count(*), max(extract(epoch FROM waypost_now() - COALESCE(a.claimed_at, m.dispatched_at, m.due_at)))::float8
@@ -106,12 +138,12 @@ async def unsettled(connection: Connection) -> dict[str, str]:
     return {row[0]: f"{row[1]} ({row[2]:.0f} s)" for row in rows}
 
 
-_ALERTS = "SELECT rule, since FROM alerts ORDER BY since"
+_ALERTS = "SELECT rule, subject, since FROM alerts ORDER BY since"
 
 
-async def alerts_fired(connection: Connection) -> list[tuple[str, datetime]]:
-    """Every alert that was ever raised: its rule, and since when it held."""
-    return [(row[0], row[1]) for row in await (await connection.execute(_ALERTS)).fetchall()]
+async def alerts_fired(connection: Connection) -> list[tuple[str, str, datetime]]:
+    """Every alert that was ever raised: its rule, what it is about, and since when it held."""
+    return [(row[0], row[1], row[2]) for row in await (await connection.execute(_ALERTS)).fetchall()]
 
 
 async def database_time(connection: Connection) -> datetime:
