@@ -39,7 +39,7 @@ def test_every_package_of_the_product_is_under_the_contracts() -> None:
     ours = {f"waypost.{name}" for name in _children(HOME / "waypost")} | {"workflows", "activities", "api"}
     assert ours - TOOLS <= set(CONTRACTS["product"]["source_modules"])
     layered = {name for layer in CONTRACTS["layers"]["layers"] for name in layer.replace("|", ":").split(" : ")}
-    assert ours - {"waypost.simulators", "waypost.demo"} <= layered
+    assert ours - {"waypost.simulators"} <= layered
     assert ours - TOOLS - {"waypost.store"} <= set(CONTRACTS["sql"]["source_modules"])
     assert ours - TOOLS - {"waypost.providers"} <= set(CONTRACTS["provider-sdks"]["source_modules"])
 
