@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -198,13 +199,22 @@ def _links(performance: Performance, stack: RunningStack) -> Iterator[tuple[str,
 
 def _end(console: Console, data: Path, *, keep: bool) -> None:
     if not keep:
-        where = "" if data == Path(".waypost") else f" --data {data}"
+        again, more, dev = _commands(data)
         console.print(
-            f"The stack stops now and its data stays. To look at it: [bold]waypost demo{where} --keep[/], or\n"
-            f"[bold]waypost dev{where}[/] in one terminal and [bold]waypost demo{where}[/] in another.",
+            f"The stack stops now and its data stays. To look at it: [bold]{again}{more}[/], or\n"
+            f"[bold]{dev}[/] in one terminal and [bold]{again}[/] in another.",
             highlight=False,
+            soft_wrap=True,
         )
         return
     console.print("The stack stays open; Ctrl-C stops it.", style="bold")
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
+
+
+def _commands(data: Path) -> tuple[str, str, str]:
+    """How whoever called us calls us again, with what to keep the stack, and how to start it alone."""
+    if "MAKELEVEL" in os.environ and data == Path(".waypost"):
+        return "make demo", " ARGS=--keep", "make dev"
+    where = "" if data == Path(".waypost") else f" --data {data}"
+    return f"waypost demo{where}", " --keep", f"waypost dev{where}"
