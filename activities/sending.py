@@ -41,6 +41,7 @@ _NAP = timedelta(milliseconds=500)
 """A row that is due this soon is waited for here; a later one waits as a row."""
 _BUSY_WAIT = timedelta(seconds=10)
 """How long a row waits that the account's calls or rate had no room for."""
+_ASK_AGAIN = timedelta(seconds=1)
 _VERDICT_KEPT_S = 1.0
 """Who waited longer for their turn is judged again: a receipt or a suppression may have come meanwhile."""
 RECORD_PATIENCE_S = 8.0
@@ -118,15 +119,30 @@ class SendActivities(Sending):
     ) -> SendResult:
         async with self._app.transaction(message.tenant_id) as connection:
             due_at = await put_back(
-                connection, tenant=message.tenant_id, message=message.id, reason=reason, until=until, wait=wait
+                connection,
+                tenant=message.tenant_id,
+                message=message.id,
+                attempts=message.attempts,
+                reason=reason,
+                until=until,
+                wait=wait,
             )
-        return SendResult(Step.PUT_BACK, f"put back: {reason}", at=due_at)
+        return SendResult(Step.PUT_BACK, f"put back: {reason}", at=due_at) if due_at else _changed(message)
 
     async def _refuse(self, message: LoadedMessage, outcome: Outcome, reason: str) -> SendResult:
         if message.second_try_used:
             outcome = Outcome.MAYBE_SENT  # what was given up may have arrived all the same
         async with self._app.transaction(message.tenant_id) as connection:
-            await refuse(connection, tenant=message.tenant_id, message=message.id, outcome=outcome, reason=reason)
+            refused = await refuse(
+                connection,
+                tenant=message.tenant_id,
+                message=message.id,
+                attempts=message.attempts,
+                outcome=outcome,
+                reason=reason,
+            )
+        if not refused:
+            return _changed(message)
         _OUTCOMES.labels(message.lane, outcome).inc()
         return await self._settled(message, outcome)
 
@@ -140,15 +156,18 @@ class SendActivities(Sending):
         if _has_second_try(message) and isinstance(verdict(gate_facts(message)), Send):
             return await self._try_login_code_again(message, message.open_attempt_id)
         async with self._app.transaction(message.tenant_id) as connection:
-            await hold(connection, tenant=message.tenant_id, message=message.id)
-            await start_fallback(connection, tenant=message.tenant_id, message=message.id)
+            held = await hold(connection, tenant=message.tenant_id, attempt=message.open_attempt_id)
+            if held:
+                await start_fallback(connection, tenant=message.tenant_id, message=message.id)
+        if not held:
+            return _changed(message)
         return await self._out_of_our_hands(message, "held: attempt unknown")
 
     async def _try_login_code_again(self, message: LoadedMessage, attempt: UUID) -> SendResult:
         async with self._app.transaction(message.tenant_id) as connection:
             given_up = await abandon(connection, tenant=message.tenant_id, attempt=attempt)
         if not given_up:
-            return SendResult(Step.AGAIN, "attempt resolved", at=message.now)
+            return _changed(message)
         return await self._proceed(_Asked(message.tenant_id, message.id))
 
     async def _attempt(self, message: LoadedMessage) -> SendResult:
@@ -296,6 +315,11 @@ class SendActivities(Sending):
     async def _pause(self, account: UUID, reason: str, retry: timedelta) -> None:
         async with self._relay.transaction() as connection:
             await pause_account(connection, account=account, reason=reason, retry=retry)
+
+
+def _changed(message: LoadedMessage) -> SendResult:
+    """Another run of this activity, or evidence, was here since the message was loaded: ask again in a moment."""
+    return SendResult(Step.AGAIN, "changed meanwhile", at=message.now + _ASK_AGAIN)
 
 
 def _has_second_try(message: LoadedMessage) -> bool:

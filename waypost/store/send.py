@@ -145,13 +145,14 @@ async def template_content(connection: Connection, *, tenant: UUID, template: UU
 
 
 # The row waits, not the execution. `due_at` is in the future, so that this execution has closed before the next starts;
-# where the wait is a length of time it counts from now, for the message may have been loaded many seconds ago.
+# where the wait is a length of time it counts from now, for the message may have been loaded many seconds ago. Here and
+# in the refusal `attempts` is what was loaded: a claim since then means that another run has the message in hand.
 _PUT_BACK = """
 WITH back AS (
     UPDATE messages SET phase = 'ready', hold_reason = %(reason)s, dispatched_at = NULL,
            due_at = GREATEST(COALESCE(%(until)s, waypost_now() + %(wait)s), waypost_now() + interval '200 ms')
     WHERE tenant_id = %(tenant)s AND id = %(message)s AND outcome IS NULL
-      AND phase IN ('ready', 'dispatched', 'waiting')
+      AND phase IN ('ready', 'dispatched', 'waiting') AND attempts = %(attempts)s
     RETURNING tenant_id, id, due_at
 ), told AS (
     INSERT INTO verdicts (tenant_id, message_id, verdict, reason, until)
@@ -166,12 +167,23 @@ async def put_back(
     *,
     tenant: UUID,
     message: UUID,
+    attempts: int,
     reason: str,
     until: datetime | None = None,
     wait: timedelta | None = None,
 ) -> datetime | None:
-    """Give the message back to its row until a time or for a while, and store the verdict; when it is due again."""
-    values = {"tenant": tenant, "message": message, "until": until, "wait": wait, "reason": reason}
+    """Give the message back to its row until a time or for a while, and store the verdict; when it is due again.
+
+    None when it is not ours to give back any more.
+    """
+    values = {
+        "tenant": tenant,
+        "message": message,
+        "attempts": attempts,
+        "until": until,
+        "wait": wait,
+        "reason": reason,
+    }
     row = await (await connection.execute(_PUT_BACK, values)).fetchone()
     return row[0] if row else None
 
@@ -182,6 +194,7 @@ WITH refused AS (
     UPDATE messages SET phase = 'closed', outcome = %(outcome)s, outcome_reason = %(reason)s,
            outcome_at = waypost_now(), hold_reason = NULL, due_at = COALESCE(due_at, waypost_now())
     WHERE tenant_id = %(tenant)s AND id = %(message)s AND outcome IS NULL AND phase <> 'held'
+      AND attempts = %(attempts)s
     RETURNING tenant_id, id
 ), due AS (
     UPDATE messages f SET due_at = waypost_now() FROM refused r
@@ -189,21 +202,33 @@ WITH refused AS (
 )
 INSERT INTO verdicts (tenant_id, message_id, verdict, reason, outcome)
 SELECT tenant_id, id, 'refuse', %(reason)s, %(outcome)s FROM refused
+RETURNING message_id
 """
 
 
-async def refuse(connection: Connection, *, tenant: UUID, message: UUID, outcome: Outcome, reason: str) -> None:
-    """Set the outcome of a message that nothing was sent for, and store the verdict."""
-    await connection.execute(_REFUSE, {"tenant": tenant, "message": message, "outcome": outcome, "reason": reason})
+async def refuse(
+    connection: Connection, *, tenant: UUID, message: UUID, attempts: int, outcome: Outcome, reason: str
+) -> bool:
+    """Set the outcome of a message that nothing was sent for, and store the verdict; False: not ours any more."""
+    values = {"tenant": tenant, "message": message, "attempts": attempts, "outcome": outcome, "reason": reason}
+    return await (await connection.execute(_REFUSE, values)).fetchone() is not None
 
 
-# An attempt is out there and nobody knows how it ended: evidence, a void or the horizon decides.
+# An attempt is out there and nobody knows how it ended: evidence, a void or the horizon decides. The attempt is locked
+# first, as the record does it: one that has just been voided has given its message back, and nobody would end a message
+# that is held without an open attempt.
 _HOLD = """
-UPDATE messages SET phase = 'held', hold_reason = 'attempt_unknown', dispatched_at = NULL
-WHERE tenant_id = %s AND id = %s AND outcome IS NULL AND phase IN ('ready', 'dispatched', 'waiting')
+WITH out_there AS (
+    SELECT tenant_id, message_id FROM attempts
+    WHERE tenant_id = %s AND id = %s AND state IN ('in_flight', 'unknown') FOR NO KEY UPDATE
+)
+UPDATE messages m SET phase = 'held', hold_reason = 'attempt_unknown', dispatched_at = NULL
+FROM out_there o
+WHERE m.tenant_id = o.tenant_id AND m.id = o.message_id AND m.outcome IS NULL
+RETURNING m.id
 """
 
 
-async def hold(connection: Connection, *, tenant: UUID, message: UUID) -> None:
-    """An attempt is out there and nobody knows how it ended: evidence, a void or the horizon decides."""
-    await connection.execute(_HOLD, (tenant, message))
+async def hold(connection: Connection, *, tenant: UUID, attempt: UUID) -> bool:
+    """The attempt's message waits for evidence; False when it is known by now how the attempt ended."""
+    return await (await connection.execute(_HOLD, (tenant, attempt))).fetchone() is not None
