@@ -14,7 +14,7 @@ from waypost.stack.postgres import OWNER
 from waypost.stack.running import RunningStack
 from waypost.stack.secrets import StackSecrets
 
-_STATEMENT = re.compile(r"(waypost_(?:app|relay)).*?(?:execute [^:]*|statement): (\w+)")
+_STATEMENT = re.compile(r"(waypost_(?:app|relay)).*?(?:execute [^:]*|statement):\s*(\w+)")
 _SETTLE_S = 0.5
 
 
