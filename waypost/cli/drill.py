@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from waypost.drills import feed_outage, kill_nine
+from waypost.drills import dependency_outage, feed_outage, kill_nine
 from waypost.drills.report import Report, show
 from waypost.drills.running import DrillRun, Scale
 from waypost.stack.errors import StackError
@@ -21,6 +21,7 @@ app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 DRILLS: Mapping[str, Callable[[DrillRun], Awaitable[Report]]] = {
     kill_nine.NAME: kill_nine.run,
     feed_outage.NAME: feed_outage.run,
+    dependency_outage.NAME: dependency_outage.run,
 }
 
 

@@ -19,13 +19,13 @@ from waypost.stack.process import ProcessSpec
 
 NAIVE = "naive"
 KEY = "DRILLNAIVE"
-_DOMAIN = "@control.test"
+CONTROL_DOMAIN = "@control.test"
 _RATE = 20.0
 
 
 def is_ours(recipient: str) -> bool:
     """Whether it is not the control's."""
-    return not recipient.endswith(_DOMAIN)
+    return not recipient.endswith(CONTROL_DOMAIN)
 
 
 def naive_process(stack: Stack) -> ProcessSpec:
@@ -106,7 +106,7 @@ class ControlArm:
             self._jobs.close()
 
     async def _calm(self) -> ControlRun:
-        recipients = [f"calm-{number}{_DOMAIN}" for number in range(self._messages)]
+        recipients = [f"calm-{number}{CONTROL_DOMAIN}" for number in range(self._messages)]
         self._jobs.add(recipients)
         return await self._outcome(recipients)
 
@@ -120,7 +120,7 @@ class ControlArm:
         killing = asyncio.create_task(killer.run())
         recipients: list[str] = []
         while len(recipients) < self._messages or not killing.done():
-            recipients.append(f"stricken-{len(recipients)}{_DOMAIN}")
+            recipients.append(f"stricken-{len(recipients)}{CONTROL_DOMAIN}")
             self._jobs.add(recipients[-1:])
             await asyncio.sleep(1 / _RATE)
         await killing

@@ -257,7 +257,7 @@ def _figures(havoc: _Havoc, found: _Found) -> dict[str, object]:
     kills = havoc.kills
     return {
         "waypost": found.fates.figures(),
-        "answers by status (0: connection failed)": dict(sorted(found.heard.statuses.items())),
+        "answers by status (0: connection failed)": found.heard.statuses(),
         "kills": {"worker": kills.worker.done, "api": kills.api.done, "ingest": kills.ingest.done},
         "executions terminated": havoc.terminations.done,
         "claims": found.counts.claims,

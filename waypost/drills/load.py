@@ -30,15 +30,32 @@ class Answer:
     requests: int
 
 
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer to one request; `status` 0: the connection failed. Times are seconds, `at` on `time.monotonic()`."""
+
+    at: float
+    status: int
+    took: float
+    retry_after: bool
+
+
 @dataclass(slots=True)
 class Heard:
     """All that the clients were told."""
 
     answers: list[Answer] = field(default_factory=list)
-    statuses: Counter[int] = field(default_factory=Counter)
-    """By status, over all requests; 0: the connection failed."""
+    responses: list[Response] = field(default_factory=list)
     asked: int = 0
     unanswered: int = 0
+
+    def statuses(self) -> dict[int, int]:
+        """How often each status came, over all requests."""
+        return dict(sorted(Counter(response.status for response in self.responses).items()))
+
+    def between(self, since: float, until: float) -> list[Response]:
+        """Answers to requests made in this time."""
+        return [response for response in self.responses if since <= response.at < until]
 
 
 class Clients:
@@ -104,8 +121,9 @@ class Clients:
         for requests in range(1, 10_000):
             began = time.monotonic()
             status, body, retry_after = await self._request(tenant, key, self._body(recipient, number))
-            self.heard.statuses[status] += 1
-            first = first or (status, time.monotonic() - began)
+            took = time.monotonic() - began
+            self.heard.responses.append(Response(began, status, took, retry_after is not None))
+            first = first or (status, took)
             if status == 202:
                 self.heard.answers.append(
                     Answer(

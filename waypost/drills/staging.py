@@ -89,6 +89,10 @@ class Staging:
         self.control.close()
         await self._database.close()
 
+    def pid(self, process: str) -> int:
+        """The process as it is now."""
+        return self._supervisor.pid(process)
+
     def points(self, process: str) -> FaultPoints:
         """Where a process of a killable staging can be killed."""
         return FaultPoints(_points_folder(self.data, process))
