@@ -139,3 +139,24 @@ async def test_a_held_row_without_an_open_attempt_waits_for_nothing(store: Datab
     async with store.transaction() as connection:
         assert await free_held(connection, limit=100) == 1
     assert [(await ledger.message(each))["phase"] for each in (stuck, waiting)] == ["ready", "held"]
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        (AttemptState.VOID, "expired"),
+        (AttemptState.REJECTED, "expired"),
+        (AttemptState.ABANDONED, "maybe_sent"),
+        (AttemptState.UNKNOWN, "maybe_sent"),
+        (AttemptState.IN_FLIGHT, "maybe_sent"),
+    ],
+)
+async def test_a_row_of_which_an_attempt_may_have_arrived_is_not_called_unsent(
+    store: Database, ledger: Ledger, state: AttemptState, outcome: str
+) -> None:
+    """A login code's first try that was given up, or an orphan's attempt: evidence corrects maybe_sent, never expired."""
+    message = await ledger.add_message(Attempt(state), phase="ready", expires_at=LONG_AGO)
+    async with store.transaction() as connection:
+        await end_expired(connection, limit=100)
+    row = await ledger.message(message)
+    assert (row["outcome"], row["outcome_reason"]) == (outcome, "expired")

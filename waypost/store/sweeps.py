@@ -56,21 +56,26 @@ async def cancel_of_closed_tenants(connection: Connection, *, limit: int) -> int
     return await _end(connection, rows, outcome=Outcome.CANCELLED, reason="tenant_closed")
 
 
-# A fallback that waits for such a message is due at once; its gate says what becomes of it.
+# A fallback that waits for such a message is due at once; its gate says what becomes of it. A row may have an attempt that
+# is out there after all (a login code's first try that was given up, an orphan's): then it is maybe_sent. The rows are
+# locked by now, so that no claim comes in between.
 _END = """
 WITH ended AS (
-    UPDATE messages m SET phase = 'closed', outcome = %(outcome)s, outcome_reason = %(reason)s,
-           outcome_at = waypost_now(), hold_reason = NULL, due_at = COALESCE(m.due_at, waypost_now())
+    UPDATE messages m SET phase = 'closed', outcome_reason = %(reason)s, outcome_at = waypost_now(),
+           hold_reason = NULL, due_at = COALESCE(m.due_at, waypost_now()),
+           outcome = CASE WHEN EXISTS (SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
+                                       AND a.state NOT IN ('void', 'rejected'))
+                     THEN 'maybe_sent' ELSE %(outcome)s END
     FROM unnest(%(tenants)s::uuid[], %(messages)s::uuid[]) AS s (tenant_id, id)
     WHERE m.tenant_id = s.tenant_id AND m.id = s.id
-    RETURNING m.tenant_id, m.id
+    RETURNING m.tenant_id, m.id, m.outcome
 ), due AS (
     UPDATE messages f SET due_at = waypost_now() FROM ended e
     WHERE f.tenant_id = e.tenant_id AND f.primary_id = e.id AND f.phase = 'waiting'
       AND NOT f.id = ANY(%(messages)s::uuid[])
 )
 INSERT INTO verdicts (tenant_id, message_id, verdict, reason, outcome)
-SELECT tenant_id, id, 'refuse', %(reason)s, %(outcome)s FROM ended
+SELECT tenant_id, id, 'refuse', %(reason)s, outcome FROM ended
 """
 
 
