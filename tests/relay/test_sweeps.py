@@ -154,7 +154,7 @@ async def test_a_held_row_without_an_open_attempt_waits_for_nothing(store: Datab
 async def test_a_row_of_which_an_attempt_may_have_arrived_is_not_called_unsent(
     store: Database, ledger: Ledger, state: AttemptState, outcome: str
 ) -> None:
-    """A login code's first try that was given up, or an orphan's attempt: evidence corrects maybe_sent, never expired."""
+    """A first try that was given up, or an orphan's attempt: evidence corrects maybe_sent, but never expired."""
     message = await ledger.add_message(Attempt(state), phase="ready", expires_at=LONG_AGO)
     async with store.transaction() as connection:
         await end_expired(connection, limit=100)

@@ -56,9 +56,9 @@ async def cancel_of_closed_tenants(connection: Connection, *, limit: int) -> int
     return await _end(connection, rows, outcome=Outcome.CANCELLED, reason="tenant_closed")
 
 
-# A fallback that waits for such a message is due at once; its gate says what becomes of it. A row may have an attempt that
-# is out there after all (a login code's first try that was given up, an orphan's): then it is maybe_sent. The rows are
-# locked by now, so that no claim comes in between.
+# A fallback that waits for such a message is due at once; its gate says what becomes of it. A row may have an attempt
+# that is out there after all (a login code's first try that was given up, an orphan's): then it is maybe_sent. The rows
+# are locked by now, so that no claim comes in between.
 _END = """
 WITH ended AS (
     UPDATE messages m SET phase = 'closed', outcome_reason = %(reason)s, outcome_at = waypost_now(),
