@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -71,7 +72,7 @@ def dev(
         "temporal-ui": temporal_ui_port,
         "postgres": postgres_port,
     }
-    view: View = JsonView() if as_json else TerminalView(Console())
+    view: View = SteadyView(JsonView() if as_json else TerminalView(Console()))
     try:
         folder = make_data_folder(data)
         options = StackOptions(data=folder, ports=ports, workers=workers, unsafe_fast=unsafe_fast)
@@ -99,6 +100,25 @@ class View(Protocol):
     def stack(self, stack: RunningStack, seconds: float) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+
+class SteadyView:
+    """Another view; that nobody reads any more (a closed pipe) is no reason to stop out of order."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def event(self, event: StackEvent) -> None:
+        with suppress(BrokenPipeError):
+            self._view.event(event)
+
+    def stack(self, stack: RunningStack, seconds: float) -> None:
+        with suppress(BrokenPipeError):
+            self._view.stack(stack, seconds)
+
+    def note(self, text: str) -> None:
+        with suppress(BrokenPipeError):
+            self._view.note(text)
 
 
 class JsonView:
@@ -215,8 +235,8 @@ def _stop_on_signal(supervisor: Supervisor, view: View) -> asyncio.Event:
         if stop.is_set():
             supervisor.hurry()
         else:
-            view.note("Stopping in order; once more Ctrl-C does not wait.")
             stop.set()
+            view.note("Stopping in order; once more Ctrl-C does not wait.")
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, told)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import signal
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import typer
@@ -83,8 +85,13 @@ def build() -> TyperGroup:
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. SIGTERM ends it as Ctrl-C does: what it has started for itself is stopped."""
+    signal.signal(signal.SIGTERM, _end)
     build()()
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _exists(target: str) -> bool:
