@@ -44,6 +44,12 @@ def test_every_package_of_the_product_is_under_the_contracts() -> None:
     assert ours - TOOLS - {"waypost.providers"} <= set(CONTRACTS["provider-sdks"]["source_modules"])
 
 
+def test_what_workflows_may_import_is_where_clocks_are_refused() -> None:
+    (pattern,) = (each for each in CONFIGURATION["tool"]["ruff"]["lint"]["per-file-ignores"] if each.startswith("!"))
+    refused = {place.replace("/", ".") for place in pattern.removeprefix("!{").removesuffix("}/**").split(",")}
+    assert refused == {"workflows", "activities.contracts", *CONTRACTS["pure"]["source_modules"]}
+
+
 @pytest.mark.parametrize("place", ["workflows/x.py", "waypost/messaging/x.py", "activities/contracts/x.py"])
 def test_clocks_and_chance_are_refused_in_what_replays(place: str) -> None:
     assert _ruff(place).count("TID251") == 4
