@@ -244,6 +244,37 @@ async def test_a_look_is_made_for_each_hint_and_no_more(environment: WorkflowEnv
     assert len(run.sending.asked) == 4
 
 
+_HELD = SendResult(Step.FALLBACK, "held: attempt unknown", fallback_id=FALLBACK)
+
+
+async def test_a_primary_that_turns_out_not_sent_is_tried_again_while_its_fallback_waits(
+    environment: WorkflowEnvironment,
+) -> None:
+    answers = [(_HELD, timedelta(days=1)), (_fallback(), timedelta(hours=1)), (SENT, None)]
+    async with Run(environment, answers) as run:
+        await _asked(run, 1)
+        await run.handle.signal(DELIVERED_SIGNAL)
+        assert await run.handle.result() == MessageResult("sent", "sent")
+        history = await run.history()
+    assert [message for message, _ in run.sending.asked] == [MESSAGE, MESSAGE, FALLBACK]
+    assert run.sending.pauses[1] > timedelta(minutes=59)
+    save("message-primary-voided", history)
+
+
+async def test_a_voided_primary_that_must_wait_ends_the_execution(environment: WorkflowEnvironment) -> None:
+    back = SendResult(Step.PUT_BACK, "put back: throttled")
+    async with Run(environment, [(_HELD, timedelta(days=1)), (back, None)]) as run:
+        await _asked(run, 1)
+        await run.handle.signal(DELIVERED_SIGNAL)
+        assert await run.handle.result() == MessageResult("put back: throttled")
+
+
+async def test_the_fallback_of_an_unknown_primary_goes_out_at_its_time(environment: WorkflowEnvironment) -> None:
+    async with Run(environment, [(_HELD, timedelta(minutes=10)), (SENT, None)]) as run:
+        assert await run.handle.result() == MessageResult("held: attempt unknown", "sent")
+    assert [message for message, _ in run.sending.asked] == [MESSAGE, FALLBACK]
+
+
 async def test_the_fallback_of_a_failed_primary_does_not_wait(environment: WorkflowEnvironment) -> None:
     async with Run(environment, [(_fallback(Outcome.FAILED), timedelta()), (SENT, None)]) as run:
         assert await run.handle.result() == MessageResult("failed", "sent")
