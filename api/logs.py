@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from waypost.logs import event_of
+
 LOGGER = logging.getLogger("waypost.api")
 
 
@@ -22,7 +24,7 @@ class JsonFormatter(logging.Formatter):
         line = {
             "at": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
+            "event": event_of(record),
             **facts,
         }
         if record.exc_info and record.exc_info[1] is not None:
