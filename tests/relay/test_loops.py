@@ -27,6 +27,7 @@ from waypost.relay.watchdog import Watchdog
 from waypost.simulators.running import RunningSimulator
 from waypost.stack.temporal import TemporalServer
 from waypost.store.database import Database
+from waypost.store.probes import accounts_to_probe
 
 LONG_AGO = "2020-01-01"
 
@@ -146,6 +147,28 @@ async def test_a_quiet_account_with_an_unknown_attempt_is_probed(
     assert probe["state"] == "accepted"
     sent = [entry for entry in simulator.control.log() if entry.get("attempt_id") == str(probe["id"])]
     assert len(sent) == 1
+
+
+async def test_a_probe_that_failed_is_replaced_soon_and_one_that_may_come_back_is_not(
+    store: Database, ledger: Ledger, simulator: RunningSimulator
+) -> None:
+    account = await quiet_account(ledger, simulator)
+
+    async def wanted(*states: str) -> bool:
+        """Whether it is probed again two seconds after probes that came to this."""
+        await ledger.execute("DELETE FROM probes WHERE account_id = %s", (account.id,))
+        for state in states:
+            await ledger.insert("probes", id=uuid4(), account_id=account.id, state=state)
+        await ledger.execute(
+            "UPDATE feeds SET last_probe_at = waypost_now() - interval '2 seconds' WHERE account_id = %s", (account.id,)
+        )
+        async with store.transaction() as connection:
+            return account.id in await accounts_to_probe(connection)
+
+    assert await wanted("accepted", "accepted")
+    assert not await wanted("accepted", "accepted", "in_flight")
+    assert await wanted("accepted", "unknown", "failed")
+    assert not await wanted(*(9 * ["failed"]))
 
 
 async def test_an_account_without_unknown_attempts_is_left_alone(store: Database, ledger: Ledger) -> None:

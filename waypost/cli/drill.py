@@ -45,7 +45,7 @@ def drill(
     if name not in DRILLS:
         typer.echo(f"waypost drill: there is no {name}; there are {', '.join(DRILLS)}.", err=True)
         raise typer.Exit(2)
-    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # the drill stops PostgreSQL itself
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # the drill stops PostgreSQL itself
     console = Console()
     try:
         with RichNarrator(console) as narrator:

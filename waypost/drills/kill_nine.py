@@ -17,7 +17,8 @@ from waypost.drills.settling import until_settled
 from waypost.drills.staging import POSTGRES, TEMPORAL, Staging, StagingOptions, staged
 from waypost.drills.tenants import Admin, DrillTenant
 from waypost.messaging.audit import LedgerAudit
-from waypost.store.audit import LedgerCounts, compare, unsettled
+from waypost.store.alert_rules import Rule
+from waypost.store.audit import LedgerCounts, alerts_fired, compare, unsettled
 
 NAME = "kill-nine"
 
@@ -123,6 +124,8 @@ class _Found:
     audit: LedgerAudit
     counts: LedgerCounts
     unsettled: Mapping[str, str]
+    alerts: int
+    """How often a person was told of attempts unknown for longer than the margin."""
     load_s: float
     drain_s: float
 
@@ -167,6 +170,7 @@ async def _waypost(staging: Staging, tenants: list[DrillTenant], plan: Plan, dri
         counts = await until_settled(staging, patience_s=plan.drain_s, narrator=drill.narrator)
         drain_s = time.monotonic() - began - load_s
         left = await staging.read(unsettled)
+        alerts = sum(rule == Rule.UNKNOWN_OLD for rule, _, _ in await staging.read(alerts_fired))
         log = [entry for entry in await asyncio.to_thread(staging.truth) if is_ours(entry.recipient)]
         found = await staging.read(lambda connection: compare(connection, log))
     asked = [answer.recipient for answer in clients.heard.answers]
@@ -176,6 +180,7 @@ async def _waypost(staging: Staging, tenants: list[DrillTenant], plan: Plan, dri
         audit=found,
         counts=counts,
         unsettled=left,
+        alerts=alerts,
         load_s=load_s,
         drain_s=drain_s,
     )
@@ -220,6 +225,7 @@ def _report(plan: Plan, havoc: _Havoc, found: _Found, control: Control, where: d
             *found.fates.checks("waypost"),
             *audit_checks(found.audit),
             *_ledger_checks(found),
+            at_least("alert unknown_old, before anything was given up", found.alerts, 1),
             *control.checks(),
         ),
         figures=_figures(havoc, found) | control.figures(),

@@ -13,7 +13,7 @@ import httpx
 from waypost.drills.tenants import DrillTenant
 
 _REQUEST_TIMEOUT_S = 10.0
-_REPEAT_AFTER_S = (0.25, 0.5, 1.0, 2.0)
+_REPEAT_AFTER_S = (0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,14 @@ async def compare(connection: Connection, entries: Iterable[Acceptance]) -> Ledg
     return audit(attempts, [entry for entry in entries if entry.attempt_id not in probes])
 
 
+async def claim_count(connection: Connection) -> int:
+    """How many attempts were ever claimed."""
+    row = await (await connection.execute("SELECT count(*) FROM attempts")).fetchone()
+    assert row is not None
+    count: int = row[0]
+    return count
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerCounts:
     """The ledger in numbers."""

@@ -11,7 +11,8 @@ from waypost.store.reconcile import LATER_ATTEMPTS
 Connection = AsyncConnection[Any]
 
 # Accounts whose newest unknown attempt lacks later traffic that came back. The mark is a lease over all processes: a
-# probe every second until there are K, then one a minute for as long as they don't come back.
+# probe every second until K may come back, then one a minute for as long as they don't. One that failed will not, so
+# another takes its place; where many fail, the account has other worries.
 _LEASE = """
 WITH quiet AS (
     SELECT a.id, u.claimed_at FROM provider_accounts a
@@ -28,13 +29,16 @@ WITH quiet AS (
                                   AND b.send_event_at IS NOT NULL LIMIT %(later)s) x)
            + (SELECT count(*) FROM probes p WHERE p.account_id = q.id AND p.claimed_at > q.claimed_at
               AND p.send_event_at IS NOT NULL) AS returned,
-           (SELECT count(*) FROM probes p WHERE p.account_id = q.id AND p.claimed_at > q.claimed_at) AS sent
+           (SELECT count(*) FROM probes p WHERE p.account_id = q.id AND p.claimed_at > q.claimed_at) AS sent,
+           (SELECT count(*) FROM probes p WHERE p.account_id = q.id AND p.claimed_at > q.claimed_at
+              AND p.state IN ('in_flight', 'accepted')) AS hopeful
     FROM quiet q
 )
 UPDATE feeds f SET last_probe_at = waypost_now() FROM wanting w
 WHERE f.account_id = w.id AND w.returned < %(later)s
   AND (f.last_probe_at IS NULL OR f.last_probe_at < waypost_now()
-       - CASE WHEN w.sent < %(later)s THEN interval '1 second' ELSE interval '1 minute' END)
+       - CASE WHEN w.hopeful < %(later)s AND w.sent < 3 * %(later)s
+              THEN interval '1 second' ELSE interval '1 minute' END)
 RETURNING f.account_id
 """
 
