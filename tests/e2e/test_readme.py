@@ -45,3 +45,9 @@ def test_every_link_of_the_pages_leads_somewhere() -> None:
     links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())]
     broken = [(page.name, link) for page, link in links if "://" not in link and not (page.parent / link).exists()]
     assert broken == []
+
+
+def test_the_index_names_every_page() -> None:
+    docs = _HOME / "docs"
+    index = (docs / "README.md").read_text()
+    assert [page.name for page in docs.glob("*.md") if page.name != "README.md" and f"({page.name})" not in index] == []
