@@ -18,7 +18,7 @@ from waypost.stack.layout import Stack
 from waypost.stack.process import ProcessSpec
 
 NAIVE = "naive"
-KEY = "DRILLNAIVE"
+CONTROL_KEY = "DRILLNAIVE"
 CONTROL_DOMAIN = "@control.test"
 _RATE = 20.0
 
@@ -31,7 +31,7 @@ def is_ours(recipient: str) -> bool:
 def naive_process(stack: Stack) -> ProcessSpec:
     """The control's process, for a staging's supervisor."""
     data = stack.options.data
-    arguments = ("--jobs", str(_jobs_file(data)), "--endpoint", stack.urls["simulators"], "--key", KEY)
+    arguments = ("--jobs", str(_jobs_file(data)), "--endpoint", stack.urls["simulators"], "--key", CONTROL_KEY)
     return ProcessSpec(
         name=NAIVE,
         argv=(sys.executable, "-P", "-m", "waypost.drills.naive", *arguments),
@@ -100,7 +100,7 @@ class ControlArm:
         try:
             calm = await self._calm()
             for fault in faults:
-                await asyncio.to_thread(self._staging.control.add_fault, **fault, account=KEY)
+                await asyncio.to_thread(self._staging.control.add_fault, **fault, account=CONTROL_KEY)
             return await self._stricken(calm)
         finally:
             self._jobs.close()

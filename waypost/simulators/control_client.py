@@ -25,6 +25,10 @@ class ControlClient:
         """Add one fault."""
         return self._ask("POST", "/control/faults", fault)  # type: ignore[no-any-return]  # JSON
 
+    def remove_fault(self, number: int) -> None:
+        """Remove one by its id."""
+        self._ask("DELETE", f"/control/faults/{number}")
+
     def faults_in_force(self) -> list[dict[str, Any]]:
         """All faults with their counters."""
         return self._ask("GET", "/control/faults")  # type: ignore[no-any-return]  # JSON
