@@ -121,3 +121,24 @@ class _Away:
             raise psycopg.OperationalError("server closed the connection unexpectedly")
         async with self._database.transaction(tenant) as connection:
             yield connection
+
+
+async def test_only_an_activity_that_lasts_heartbeats(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[object] = []
+    environment = ActivityEnvironment()
+    environment.on_heartbeat = lambda *details: beats.append(details)
+    await bench.send(await bench.message(), environment)
+    assert beats == []
+    monkeypatch.setattr(sending, "BEAT_EVERY_S", 0.02)
+    message, blocked = await bench.message(), Blocked()
+    bench.sender.during = blocked
+    running = asyncio.create_task(bench.send(message, environment))
+    await asyncio.to_thread(blocked.entered.wait)
+    async with asyncio.timeout(5):
+        while len(beats) < 2:  # noqa: ASYNC110 - the activity's own timer makes them
+            await asyncio.sleep(0.01)
+    blocked.let_go.set()
+    await running
+    told = len(beats)
+    await asyncio.sleep(0.06)
+    assert len(beats) == told

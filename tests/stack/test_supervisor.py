@@ -85,6 +85,24 @@ async def test_a_crashed_child_is_started_again_with_a_sentence(tmp_path: Path) 
     assert "starting it again in 0.02 s" in crash.detail
 
 
+async def test_a_child_that_was_taken_down_stays_down_until_it_is_brought_back(tmp_path: Path) -> None:
+    recorder = Recorder()
+    async with supervised(plan((child(tmp_path, "a"),), stop_order=("a",)), tmp_path, recorder) as supervisor:
+        await supervisor.start()
+        running = asyncio.create_task(supervisor.run_until(asyncio.Event()))
+        await asyncio.sleep(0)
+        first = supervisor.pid("a")
+        await supervisor.take_down("a", signal.SIGKILL)
+        await asyncio.sleep(0.2)
+        assert not is_alive(first)
+        assert recorder.names(EventKind.CRASHED) == []
+        await supervisor.bring_back("a")
+        assert is_alive(supervisor.pid("a"))
+        os.kill(supervisor.pid("a"), signal.SIGKILL)
+        await eventually(lambda: recorder.names(EventKind.CRASHED) == ["a"])
+        running.cancel()
+
+
 async def test_a_child_that_crashes_too_often_ends_the_stack_with_the_tail_of_its_log(tmp_path: Path) -> None:
     failing = child(tmp_path, "a", script="echo no database here; sleep 0.05; exit 3")
     async with supervised(plan((failing,), stop_order=("a",)), tmp_path, Recorder()) as supervisor:
