@@ -136,7 +136,8 @@ async def _measure(stack: RunningStack, plan: Plan, tell: Tell) -> Report:
     arm = TenantArm(stack)
     tell(f"making {plan.tenants} tenants")
     await arm.populate(plan.tenants)
-    await arm.rate(count=plan.tenants, at_once=plan.at_once)  # every queue once
+    tell("a message on every queue")
+    await arm.rate(count=plan.tenants, at_once=plan.at_once)
     tell(f"idle for {plan.idle_s:.0f} s")
     idle = await _idle_cpu(stack, plan.idle_s)
     firsts = [await arm.first_message() for _ in range(plan.newcomers)]
