@@ -98,6 +98,16 @@ def test_a_fallback_goes_by_sms_where_the_email_is_not_delivered_in_time(shop: S
     assert shop.story(message)["delivery"] == "none"
 
 
+def test_the_fallback_of_a_bounced_email_does_not_wait(shop: Shop) -> None:
+    messages = [
+        _with_fallback(shop, f"{how}+someone@example.com", next(_numbers), after="PT1H")
+        for how in ("bounce", "soft-bounce", "reject")
+    ]
+    for message in messages:
+        shop.until_delivered(shop.story(message)["fallback_id"])
+    assert [shop.story(message)["bounced"] for message in messages] == [True, True, False]
+
+
 def test_a_receipt_in_time_makes_the_fallback_unnecessary(shop: Shop) -> None:
     number = next(_numbers)
     message = _with_fallback(shop, "reached@example.com", number, after="PT5S")

@@ -181,12 +181,33 @@ async def test_a_waiting_fallback_is_told_and_its_clock_starts(store: Database, 
     assert hints == [{"signal": SIGNAL}]
 
 
-async def test_a_bounced_primary_makes_its_fallback_due(store: Database, ledger: Ledger) -> None:
+@pytest.mark.parametrize("permanent", [True, False])
+async def test_a_bounced_primary_makes_its_fallback_due(store: Database, ledger: Ledger, permanent: bool) -> None:
     primary, fallback = await fallback_pair(ledger, Attempt(AttemptState.IN_FLIGHT))
     await feed(store, ledger.account, event(primary, EventKind.SEND))
-    await feed(store, ledger.account, event(primary, EventKind.BOUNCE, permanent=True))
-    rows = await ledger.execute("SELECT due_at <= waypost_now() AS due FROM messages WHERE id = %s", (fallback,))
-    assert rows == [{"due": True}]
+    await feed(store, ledger.account, event(primary, EventKind.BOUNCE, permanent=permanent))
+    assert (await ledger.message(primary))["bounced"]
+    assert await is_due(ledger, fallback)
+    suppressed = await ledger.execute("SELECT reason FROM suppressions WHERE tenant_id = %s", (ledger.tenant,))
+    assert suppressed == ([{"reason": "bounce"}] if permanent else [])
+
+
+async def test_a_bounced_primary_makes_a_fallback_due_that_waits_without_an_execution(
+    store: Database, ledger: Ledger
+) -> None:
+    primary, fallback = await fallback_pair(ledger, Attempt())
+    await ledger.execute(
+        "UPDATE messages SET phase = 'ready', due_at = waypost_now() + interval '1 hour' WHERE id = %s", (fallback,)
+    )
+    await feed(store, ledger.account, event(primary, EventKind.DELAY))
+    assert not await is_due(ledger, fallback)
+    await feed(store, ledger.account, event(primary, EventKind.BOUNCE))
+    assert await is_due(ledger, fallback)
+
+
+async def is_due(ledger: Ledger, message: UUID) -> bool:
+    (row,) = await ledger.execute("SELECT due_at <= waypost_now() AS due FROM messages WHERE id = %s", (message,))
+    return bool(row["due"])
 
 
 async def test_a_probes_event_is_told_to_the_probe(store: Database, ledger: Ledger) -> None:

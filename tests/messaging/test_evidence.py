@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from waypost.messaging.evidence import Evidence, LedgerAttempt, LedgerMessage, Resolution, weigh
 from waypost.messaging.status import DeliveryStatus
-from waypost.messaging.values import AttemptState, EventKind, Outcome
+from waypost.messaging.values import AttemptState, Delivery, EventKind, Outcome
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 CLOSED = st.sampled_from([AttemptState.VOID, AttemptState.REJECTED])
@@ -44,7 +44,6 @@ def events_of(draw: st.DrawFn, message: LedgerMessage) -> list[Evidence]:
                 attempt_id=st.sampled_from([each.id for each in message.attempts]),
                 kind=st.sampled_from(EventKind),
                 occurred_at=st.integers(0, 5).map(lambda seconds: NOW + timedelta(seconds=seconds)),
-                permanent=st.booleans(),
                 machine=st.booleans(),
             ),
             max_size=6,
@@ -73,6 +72,19 @@ def test_weighing_again_changes_nothing(data: st.DataObject) -> None:
     events = data.draw(events_of(message))
     once = weigh(message, events)
     assert weigh(once, events) == once
+
+
+def test_a_bounce_that_may_be_an_automatic_reply_is_a_delay_at_most() -> None:
+    message = LedgerMessage(
+        outcome=Outcome.SENT,
+        outcome_reason=None,
+        status=DeliveryStatus(),
+        attempts=(attempt(1, AttemptState.ACCEPTED),),
+    )
+    reply = Evidence(attempt_id=UUID(int=1), kind=EventKind.BOUNCE, occurred_at=NOW, machine=True)
+    assert weigh(message, [reply]).status == DeliveryStatus(Delivery.DELAYED)
+    delivery = Evidence(attempt_id=UUID(int=1), kind=EventKind.DELIVERY, occurred_at=NOW)
+    assert weigh(message, [reply, delivery]).status == DeliveryStatus(Delivery.DELIVERED)
 
 
 def test_a_stop_proves_nothing_about_the_attempt() -> None:

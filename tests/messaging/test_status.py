@@ -10,32 +10,30 @@ from hypothesis import strategies as st
 from waypost.messaging.status import EVIDENCE, DeliveryStatus
 from waypost.messaging.values import Delivery, EventKind
 
-_events = st.lists(st.tuples(st.sampled_from(list(EventKind)), st.booleans()), max_size=8)
+_events = st.lists(st.sampled_from(list(EventKind)), max_size=8)
 
 
-def _after(events: list[tuple[EventKind, bool]], start: DeliveryStatus | None = None) -> DeliveryStatus:
-    return reduce(lambda status, event: status.after(event[0], permanent=event[1]), events, start or DeliveryStatus())
+def _after(events: list[EventKind], start: DeliveryStatus | None = None) -> DeliveryStatus:
+    return reduce(DeliveryStatus.after, events, start or DeliveryStatus())
 
 
 @given(_events.flatmap(lambda events: st.tuples(st.just(events), st.permutations(events))))
 def test_the_order_of_events_does_not_matter(
-    orders: tuple[list[tuple[EventKind, bool]], list[tuple[EventKind, bool]]],
+    orders: tuple[list[EventKind], list[EventKind]],
 ) -> None:
     assert _after(orders[0]) == _after(orders[1])
 
 
 @given(_events)
-def test_copies_of_events_change_nothing(events: list[tuple[EventKind, bool]]) -> None:
+def test_copies_of_events_change_nothing(events: list[EventKind]) -> None:
     once = _after(events)
     assert _after(events, once) == once
 
 
-@given(_events, st.sampled_from(list(EventKind)), st.booleans())
-def test_one_more_event_never_takes_anything_back(
-    events: list[tuple[EventKind, bool]], kind: EventKind, permanent: bool
-) -> None:
+@given(_events, st.sampled_from(list(EventKind)))
+def test_one_more_event_never_takes_anything_back(events: list[EventKind], kind: EventKind) -> None:
     before = _after(events)
-    later = before.after(kind, permanent=permanent)
+    later = before.after(kind)
     ranks = list(Delivery)
     assert ranks.index(later.delivery) >= ranks.index(before.delivery)
     assert (later.bounced, later.complained, later.undeliverable) >= (
@@ -45,9 +43,8 @@ def test_one_more_event_never_takes_anything_back(
     )
 
 
-def test_a_passing_bounce_is_a_delay_and_a_lasting_one_a_flag() -> None:
-    assert DeliveryStatus().after(EventKind.BOUNCE, permanent=False) == DeliveryStatus(Delivery.DELAYED)
-    assert DeliveryStatus().after(EventKind.BOUNCE, permanent=True) == DeliveryStatus(bounced=True)
+def test_a_bounce_is_final_for_its_message() -> None:
+    assert DeliveryStatus().after(EventKind.BOUNCE) == DeliveryStatus(bounced=True)
 
 
 def test_a_late_delay_does_not_undo_a_click() -> None:

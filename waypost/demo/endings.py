@@ -65,7 +65,7 @@ _EMAIL_WORDS = {
     "open": End.OPENED,
     "silent": End.UNREPORTED,
 }
-_PHONE_BLOCKS = {"+1500561": End.NOT_REACHED, "+1500562": End.FAILED}
+_PHONE_BLOCKS = {"+1500561": End.BOUNCED, "+1500562": End.FAILED}
 
 
 def foretold(channel: Channel, address: str) -> End:

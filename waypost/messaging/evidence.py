@@ -87,7 +87,6 @@ class Evidence:
     attempt_id: UUID
     kind: EventKind
     occurred_at: datetime
-    permanent: bool = False
     machine: bool = False
     provider_message_id: str | None = None
 
@@ -166,8 +165,10 @@ def _reason(message: LedgerMessage, proofs: Sequence[Evidence]) -> str | None:
 
 def _status(status: DeliveryStatus, proofs: Iterable[Evidence]) -> DeliveryStatus:
     for event in proofs:
-        if not event.machine:  # a scanner's open tells nothing of a person
-            status = status.after(event.kind, permanent=event.permanent)
+        if not event.machine:
+            status = status.after(event.kind)
+        elif event.kind is EventKind.BOUNCE:  # an automatic reply, perhaps; a scanner's open tells nothing at all
+            status = status.after(EventKind.DELAY)
     return status
 
 

@@ -26,13 +26,11 @@ class DeliveryStatus:
     complained: bool = False
     undeliverable: bool = False
 
-    def after(self, kind: EventKind, *, permanent: bool = True) -> "DeliveryStatus":
+    def after(self, kind: EventKind) -> "DeliveryStatus":
         """The status once `kind` is known too. The order of events does not matter, nor how often one comes."""
         match kind:
-            case EventKind.BOUNCE if permanent:
+            case EventKind.BOUNCE:  # whether the address is good for nothing more is another question
                 return replace(self, bounced=True)
-            case EventKind.BOUNCE:
-                return self._climb(Delivery.DELAYED)
             case EventKind.COMPLAINT:
                 return replace(self, complained=True)
             case EventKind.REJECT | EventKind.RENDERING_FAILURE:

@@ -203,6 +203,7 @@ async def _clear_soft_bounces(connection: Connection, changes: Sequence[Change])
 
 
 # The clock of a fallback starts when its primary is known to be out there, and runs out when it is known not to arrive.
+# One that is `ready` and untouched waits out its clock without an execution (so many a tenant may wait in one).
 _TELL_FALLBACKS = """
 WITH told AS (
     SELECT * FROM unnest(%(tenants)s::uuid[], %(messages)s::uuid[], %(sources)s::text[], %(source_ids)s::uuid[],
@@ -214,7 +215,7 @@ WITH told AS (
                       ELSE COALESCE(f.due_at, waypost_now() + p.fallback_after) END
     FROM told t JOIN messages p ON p.tenant_id = t.tenant_id AND p.id = t.id
     WHERE (t.sent OR t.lost) AND f.tenant_id = t.tenant_id AND f.source = t.source AND f.source_id = t.source_id
-      AND f.part = 'fallback' AND f.phase = 'waiting'
+      AND f.part = 'fallback' AND (f.phase = 'waiting' OR t.lost AND f.phase = 'ready' AND f.dispatches = 0)
 )
 INSERT INTO outbox (workflow_id, signal)
 SELECT 'message/' || t.id, %(signal)s

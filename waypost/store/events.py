@@ -156,7 +156,6 @@ class Taken:
             attempt_id=self.attempt_id,
             kind=self.kind,
             occurred_at=self.occurred_at,
-            permanent=self.permanent,
             machine=self.machine,
             provider_message_id=self.provider_message_id,
         )

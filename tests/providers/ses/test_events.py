@@ -66,6 +66,19 @@ def test_only_a_permanent_bounce_is_permanent(bounce_type: str, permanent: bool)
     assert (event.permanent, event.recipient, event.code) == (permanent, "ada@example.com", f"{bounce_type}_General")
 
 
+@pytest.mark.parametrize(
+    ("bounce_type", "subtype", "machine"),
+    [("Transient", "General", True), ("Transient", "MailboxFull", False), ("Permanent", "General", False)],
+)
+def test_a_bounce_that_may_be_an_out_of_office_reply_is_a_machines(
+    bounce_type: str, subtype: str, machine: bool
+) -> None:
+    who = [{"emailAddress": "ada@example.com"}]
+    detail = {"bounceType": bounce_type, "bounceSubType": subtype, "bouncedRecipients": who, "timestamp": LATER}
+    [event] = _parse("Bounce", "bounce", detail)
+    assert event.machine is machine
+
+
 def test_several_recipients_become_several_events_with_ids_of_their_own() -> None:
     who = [{"emailAddress": "ada@example.com"}, {"emailAddress": "bob@example.com"}]
     events = _parse("Complaint", "complaint", {"complainedRecipients": who, "complaintFeedbackType": "abuse"})

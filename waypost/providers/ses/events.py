@@ -37,6 +37,10 @@ _IGNORED = frozenset({"Subscription"})
 _GREETING = "Successfully validated SNS topic"
 """What SES publishes, as plain text, when an event destination is made."""
 
+_PERHAPS_AUTOMATIC_REPLY = ("Transient", "General")
+"""SES also reports somebody's out-of-office reply so ("Bounce types"). Every other bounce is final for its message: SES
+tells of soft ones only when it tries no more."""
+
 _CODE = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
 
@@ -122,6 +126,8 @@ def _code(kind: EventKind, detail: Any) -> str | None:
 
 
 def _machine(kind: EventKind, detail: Any) -> bool:
+    if kind is EventKind.BOUNCE:
+        return (detail["bounceType"], detail.get("bounceSubType")) == _PERHAPS_AUTOMATIC_REPLY
     if kind not in (EventKind.OPEN, EventKind.CLICK):
         return False
     return made_by_machine(user_agent=detail.get("userAgent") or "", ip=detail.get("ipAddress") or "")

@@ -31,7 +31,8 @@ _KINDS: Mapping[str, EventKind] = {
 }
 
 _PERMANENT = frozenset({"21211", "21214", "21217", "21614", "21635", "30005", "30006", "63024"})
-"""The number does not exist, or cannot get messages. A phone that is off (30003) or a filter (30007) is not that."""
+"""The number does not exist, or cannot get messages. A phone that is off (30003) or a filter (30007) is not that: their
+message has bounced, for `undelivered` is Twilio's last word on it, but the number stays good for others."""
 
 _SID = re.compile(r"[A-Za-z0-9]{2,64}")
 _WHATSAPP = "whatsapp:"
