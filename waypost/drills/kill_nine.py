@@ -208,15 +208,14 @@ async def _load(clients: Clients, havoc: _Havoc, plan: Plan, drill: DrillRun) ->
     """Messages arrive until all havoc is done, and until there were enough of them."""
     drill.narrator.step("sending while killing")
     over = asyncio.Event()
-    wreaking = asyncio.create_task(havoc.run(at_most_s=plan.havoc_s))
-    wreaking.add_done_callback(lambda _: over.set())
     watching = asyncio.create_task(_narrate(drill, havoc))
     try:
-        await clients.load(rate=plan.rate, until=over, at_least=plan.messages)
-        await wreaking
+        async with asyncio.TaskGroup() as group:
+            wreaking = group.create_task(havoc.run(at_most_s=plan.havoc_s))
+            wreaking.add_done_callback(lambda _: over.set())
+            group.create_task(clients.load(rate=plan.rate, until=over, at_least=plan.messages))
     finally:
         watching.cancel()
-        wreaking.cancel()
 
 
 async def _narrate(drill: DrillRun, havoc: _Havoc) -> None:

@@ -110,7 +110,7 @@ class Staging:
         await self.take_down(process, how)
         await self.bring_back(process)
 
-    async def read(self, query: Callable[[Connection], Awaitable[T]], *, patience_s: float = 20.0) -> T:
+    async def read(self, query: Callable[[Connection], Awaitable[T]], *, patience_s: float = 120.0) -> T:
         """Ask the ledger, waiting while PostgreSQL is away. Raises what psycopg raises after that."""
         deadline = asyncio.get_running_loop().time() + patience_s
         while True:
