@@ -17,6 +17,9 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=5)
 """So long a worker may be silent before its send is tried elsewhere. It only asks again: the claim keeps it from
 sending twice."""
 
+WAITING = "waiting for fallback"
+"""The search attribute's value while a primary is out of our hands and its fallback is not."""
+
 _RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(seconds=15)
 )
@@ -50,6 +53,8 @@ class MessageWorkflow:
     async def run(self, message: MessageInput) -> MessageResult:
         """Drive one message."""
         primary = await self._settle(message.tenant_id, message.message_id)
+        if primary.step is Step.FALLBACK:
+            workflow.upsert_search_attributes([STATE_ATTRIBUTE.value_set(WAITING)])
         while primary.step is Step.FALLBACK:
             workflow.set_current_details(f"Primary: {primary.state}. The fallback is due at {primary.at}.")
             hinted = await self._wait(primary.at)

@@ -1,4 +1,4 @@
-"""Every name that Temporal keeps: workflow and activity types, ids, queues, signals, search attributes.
+"""Every name that Temporal keeps: workflows, ids, queues, signals, search attributes. Activities' are in contracts.
 
 They are frozen by tests/conventions: running executions know them by these strings.
 """
@@ -10,7 +10,6 @@ from temporalio.common import SearchAttributeKey
 from waypost.messaging.values import Lane
 
 MESSAGE_WORKFLOW = "message"
-SEND_ACTIVITY = "send"
 DELIVERED_SIGNAL = "delivery-changed"
 
 TENANT_ATTRIBUTE = SearchAttributeKey.for_keyword("WaypostTenant")

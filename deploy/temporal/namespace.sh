@@ -22,7 +22,7 @@ else
   temporal operator namespace create --namespace "$namespace" --retention "$retention" > /dev/null
 fi
 
-attributes="WaypostTenant WaypostKind WaypostSource WaypostState WaypostLane"
+attributes="WaypostTenant WaypostKind WaypostSource WaypostState"
 
 missing() {
   known="$(temporal operator search-attribute list --namespace "$namespace" 2> /dev/null || true)"

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from temporalio import activity, workflow
 
-from activities.contracts.sending import Sending
+from activities.contracts.sending import SEND_ACTIVITY, Sending
 from activities.sending import SendActivities
 from waypost.messaging.values import Lane
 from waypost.stack.temporal import SEARCH_ATTRIBUTES
@@ -23,10 +23,10 @@ def test_workflow_activity_and_signal_names() -> None:
     assert not definition.queries
     assert not definition.updates
     for method in (Sending.send, SendActivities.send):
-        assert activity._Definition.must_from_callable(method).name == names.SEND_ACTIVITY == "send"
+        assert activity._Definition.must_from_callable(method).name == SEND_ACTIVITY == "send"
 
 
-def test_search_attributes_and_that_the_dev_server_has_them() -> None:
+def test_search_attributes_and_that_the_dev_server_has_them_and_no_others() -> None:
     keys = [names.TENANT_ATTRIBUTE, names.KIND_ATTRIBUTE, names.SOURCE_ATTRIBUTE, names.STATE_ATTRIBUTE]
     assert [(key.name, key.indexed_value_type.name) for key in keys] == [
         ("WaypostTenant", "KEYWORD"),
@@ -34,7 +34,7 @@ def test_search_attributes_and_that_the_dev_server_has_them() -> None:
         ("WaypostSource", "KEYWORD"),
         ("WaypostState", "KEYWORD"),
     ]
-    assert {key.name for key in keys} <= set(SEARCH_ATTRIBUTES)
+    assert {key.name for key in keys} == set(SEARCH_ATTRIBUTES)
 
 
 def test_ids_and_queues() -> None:

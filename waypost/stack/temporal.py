@@ -25,7 +25,6 @@ SEARCH_ATTRIBUTES: tuple[str, ...] = (
     "WaypostKind",
     "WaypostSource",
     "WaypostState",
-    "WaypostLane",
 )
 """Typed search attributes, all Keyword: ids and verdicts only."""
 
