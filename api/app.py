@@ -15,7 +15,6 @@ from api import (
     errors,
     health,
     keys,
-    logs,
     messages,
     provider_accounts,
     senders,
@@ -28,6 +27,8 @@ from api.metrics import ApiMetrics
 from api.middleware import BodyBound, Observed
 from api.problems import Problem
 from api.services import AppSettings, Services
+from waypost.logs import configure_logs
+from waypost.serving import process_registry
 from waypost.store.database import DatabaseAway
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -48,7 +49,7 @@ ROUTERS: tuple[APIRouter, ...] = (
 def create_app(settings: AppSettings | None = None, *, registry: CollectorRegistry | None = None) -> FastAPI:
     """The API. Nothing is connected before its lifespan starts, which works without PostgreSQL and without Temporal."""
     settings = settings or AppSettings.from_environment()
-    services = Services.of(settings, ApiMetrics(registry or CollectorRegistry()))
+    services = Services.of(settings, ApiMetrics(registry or process_registry()))
     app = FastAPI(
         title="Waypost",
         version="1",
@@ -71,7 +72,7 @@ def create_app(settings: AppSettings | None = None, *, registry: CollectorRegist
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    logs.configure()
+    configure_logs("api")
     services: Services = app.state.services
     await services.open()
     try:

@@ -90,7 +90,7 @@ class NeedsAdmin:
     async def admit(self, request: Request) -> None:
         """Let the request in, or raise `ApiError` 401."""
         services = _services(request)
-        expected = services.settings.secrets.admin_key.get_secret_value()
+        expected = services.settings.admin.admin_key.get_secret_value()
         if not compare_digest(bearer(request).encode(), expected.encode()):
             raise unauthorized()
         await services.roles.check()

@@ -27,8 +27,7 @@ async def readyz(services: WithServices) -> str:
     """PostgreSQL answers, and binds our roles by row security. Temporal is not asked: without it we still accept."""
     async with asyncio.timeout(READY_WITHIN_S):
         await services.roles.check()
-        async with services.app_db.transaction() as connection:
-            await connection.execute("SELECT 1")
+        await services.app_db.ping()
     return "ready\n"
 
 

@@ -27,6 +27,7 @@ from waypost.providers.deadlines import Deadlines
 from waypost.providers.ses.queue import SqsFeed
 from waypost.relay.feeds import EventQueue, FeedFollower
 from waypost.relay.intake import Intake, IntakeMetrics
+from waypost.serving import process_registry
 from waypost.settings import DatabaseSettings, IngestSettings, SecretSettings
 from waypost.store.accounts import load_account
 from waypost.store.database import Database, DatabaseAway, Role, UnsafeRoleError
@@ -68,7 +69,7 @@ def create_app(
 ) -> Starlette:
     """The ingest process. Nothing is connected before its lifespan starts, which works while PostgreSQL is away."""
     config = config or IngestConfig.from_environment()
-    registry = registry or CollectorRegistry()
+    registry = registry or process_registry()
     database = open_database(config.database, Role.RELAY, size=_POOL)
     sealer = Sealer(config.secrets.secret_key.get_secret_value())
     metrics = IntakeMetrics(registry)

@@ -7,7 +7,6 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import internal, respond
-from api.logs import LOGGER, describe
 from api.metrics import ApiMetrics
 from api.problems import ApiError, FieldError, problem_response
 
@@ -16,6 +15,8 @@ DEADLINE_S = 8.0
 UPLOAD_S = 60.0
 """For the body, which may come slowly."""
 SLOW_S = 1.0
+
+logger = logging.getLogger(__name__)
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 """A caller may make up others; labels are bounded."""
@@ -97,7 +98,7 @@ class Observed:
             self._note(scope, status, perf_counter() - started)
 
     async def _answer(self, error: Exception, scope: Scope, receive: Receive, send: Send, *, answered: bool) -> None:
-        LOGGER.error("request failed", extra={"facts": {"route": _route(scope), **describe(error)}})
+        logger.error("request failed", extra={"route": _route(scope)}, exc_info=error)
         if not answered:
             response = respond(error) or internal()
             await response(scope, receive, send)
@@ -109,7 +110,7 @@ class Observed:
         if status >= 500 or seconds > SLOW_S:
             facts = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000)}
             level = logging.ERROR if status >= 500 else logging.WARNING
-            LOGGER.log(level, "request answered", extra={"facts": facts})
+            logger.log(level, "request answered", extra=facts)
 
 
 def _unhurried(receive: Receive, deadline: asyncio.Timeout) -> Receive:

@@ -10,7 +10,7 @@ from api.key_ring import KeyRing
 from api.message_intake import MessageIntake
 from api.metrics import ApiMetrics
 from api.rates import RequestRates
-from waypost.settings import ApiSettings, DatabaseSettings, SecretSettings, TemporalSettings
+from waypost.settings import AdminSettings, ApiSettings, DatabaseSettings, SecretSettings, TemporalSettings
 from waypost.store.database import Database, Role
 from waypost.store.sealing import Sealer
 
@@ -20,6 +20,7 @@ class AppSettings:
     """The groups of settings that the API reads."""
 
     database: DatabaseSettings
+    admin: AdminSettings
     secrets: SecretSettings
     api: ApiSettings
     temporal: TemporalSettings
@@ -28,7 +29,11 @@ class AppSettings:
     def from_environment(cls) -> "AppSettings":
         """Read them all. Raises pydantic's ValidationError, which names what is missing."""
         return cls(
-            database=DatabaseSettings(), secrets=SecretSettings(), api=ApiSettings(), temporal=TemporalSettings()
+            database=DatabaseSettings(),
+            admin=AdminSettings(),
+            secrets=SecretSettings(),
+            api=ApiSettings(),
+            temporal=TemporalSettings(),
         )
 
 

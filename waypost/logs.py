@@ -58,7 +58,12 @@ def _is_ours(logger: str) -> bool:
 
 def _exception(error: BaseException) -> dict[str, object]:
     frames = traceback.extract_tb(error.__traceback__)[-5:]
-    return {"error": type(error).__name__, "where": [f"{frame.name}:{frame.lineno}" for frame in frames]}
+    told: dict[str, object] = {
+        "error": type(error).__name__,
+        "where": [f"{frame.name}:{frame.lineno}" for frame in frames],
+    }
+    cause = error.__cause__ or error.__context__
+    return told | {"cause": type(cause).__name__} if cause else told
 
 
 def configure_logs(process: str, *, level: int = logging.INFO) -> None:

@@ -1,4 +1,4 @@
-"""/healthz, /readyz and /metrics of a process that is not an HTTP service itself."""
+"""/healthz, /readyz and /metrics of a process that is not an HTTP service itself; the registry of one that is."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
@@ -6,11 +6,26 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _TEXT = "text/plain; charset=utf-8"
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry that tells of the process what prometheus_client's own one does: memory, CPU, descriptors, Python."""
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    return registry
 
 
 class StatusServer:

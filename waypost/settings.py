@@ -29,10 +29,15 @@ class DatabaseSettings(_Group):
         return (self.database_owner_url or self.database_url).get_secret_value()
 
 
-class SecretSettings(_Group):
-    """Keys that open other things."""
+class AdminSettings(_Group):
+    """The key of the admin API: the API alone reads it."""
 
     admin_key: SecretStr = Field(min_length=24, description="The key of the admin API, at least 24 characters")
+
+
+class SecretSettings(_Group):
+    """The key that opens provider credentials: whoever calls providers or hears from them reads it."""
+
     secret_key: SecretStr = Field(min_length=32, description="Seals provider credentials, at least 32 characters")
 
 
@@ -97,6 +102,7 @@ class WorkerSettings(_Group):
 
 GROUPS: tuple[type[BaseSettings], ...] = (
     DatabaseSettings,
+    AdminSettings,
     SecretSettings,
     ApiSettings,
     IngestSettings,

@@ -16,7 +16,7 @@ from api.app import create_app
 from api.services import AppSettings
 from tests import services
 from tests.services import Database
-from waypost.settings import ApiSettings, DatabaseSettings, SecretSettings, TemporalSettings
+from waypost.settings import AdminSettings, ApiSettings, DatabaseSettings, SecretSettings, TemporalSettings
 
 SECRET_KEY = "a secret key of at least thirty-two characters"
 ADMIN_KEY = "admin-key-of-the-tests-0123456789"
@@ -31,7 +31,8 @@ def app_settings(database: Database, **api: Any) -> AppSettings:
             relay_password=SecretStr(passwords["waypost_relay"]),
             segments_password=SecretStr(passwords["waypost_segments"]),
         ),
-        secrets=SecretSettings(admin_key=SecretStr(ADMIN_KEY), secret_key=SecretStr(SECRET_KEY)),
+        admin=AdminSettings(admin_key=SecretStr(ADMIN_KEY)),
+        secrets=SecretSettings(secret_key=SecretStr(SECRET_KEY)),
         api=ApiSettings(**api),
         temporal=TemporalSettings(),
     )

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 from uuid import uuid4
 
-from tests.api.running import ADMIN_KEY, SECRET_KEY, Api, ok
+from tests.api.running import SECRET_KEY, Api, ok
 from tests.ingest import conftest as ingest_process
 from tests.services import Database
 from waypost.relay.account_check import Finding, check
@@ -100,7 +100,6 @@ async def test_the_command_prints_findings_and_fails_on_what_is_missing(
     environment = {
         **os.environ,
         **module_database.environment(),
-        "WAYPOST_ADMIN_KEY": ADMIN_KEY,
         "WAYPOST_SECRET_KEY": SECRET_KEY,
     }
     command = [sys.executable, "-m", "waypost.cli.main", "accounts", "check", "by-command"]

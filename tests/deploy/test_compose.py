@@ -19,6 +19,7 @@ from waypost.cli import main
 from waypost.cli.config import list_settings
 from waypost.messaging.values import Lane
 from waypost.settings import (
+    AdminSettings,
     ApiSettings,
     DatabaseSettings,
     IngestSettings,
@@ -30,7 +31,7 @@ from waypost.simulators.__main__ import arguments
 
 GROUPS: Mapping[str, tuple[type[BaseSettings], ...]] = {
     "migrate": (DatabaseSettings,),
-    "api": (DatabaseSettings, SecretSettings, ApiSettings, TemporalSettings),
+    "api": (DatabaseSettings, AdminSettings, SecretSettings, ApiSettings, TemporalSettings),
     "ingest": (DatabaseSettings, SecretSettings, IngestSettings),
     "worker-fast": (DatabaseSettings, SecretSettings, TemporalSettings, WorkerSettings),
     "worker-bulk": (DatabaseSettings, SecretSettings, TemporalSettings, WorkerSettings),

@@ -48,7 +48,7 @@ async def serving(database: TestDatabase) -> AsyncIterator[Ingest]:
     registry = CollectorRegistry()
     config = IngestConfig(
         database=database_settings(database),
-        secrets=SecretSettings(admin_key=SecretStr("a" * 24), secret_key=SecretStr(SECRET_KEY)),
+        secrets=SecretSettings(secret_key=SecretStr(SECRET_KEY)),
         ingest=IngestSettings(),
     )
     app = create_app(config, registry=registry)

@@ -65,7 +65,6 @@ def running_worker(
         **database.environment(),
         "PATH": os.environ["PATH"],
         "TEMPORAL_ADDRESS": temporal,
-        "WAYPOST_ADMIN_KEY": "an-admin-key-of-24-characters",
         "WAYPOST_SECRET_KEY": "a-secret-key-of-at-least-32-characters",
         "WAYPOST_WORKER_METRICS_PORT": str(port),
         "SES_KEY": KEY,

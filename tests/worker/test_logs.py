@@ -57,6 +57,16 @@ def test_an_exception_is_told_by_its_type_and_place(written: io.StringIO) -> Non
     assert ADDRESS not in written.getvalue()
 
 
+def test_what_caused_an_exception_is_told_by_its_type(written: io.StringIO) -> None:
+    try:
+        raise RuntimeError(ADDRESS) from LookupError(ADDRESS)
+    except RuntimeError as error:
+        logging.getLogger("api.middleware").error("request failed", extra={"route": "/v1/tenants"}, exc_info=error)
+    (line,) = lines(written)
+    assert (line["error"], line["cause"], line["route"]) == ("RuntimeError", "LookupError", "/v1/tenants")
+    assert ADDRESS not in written.getvalue()
+
+
 def test_what_a_library_puts_together_is_cut_to_its_first_words(written: io.StringIO) -> None:
     library = logging.getLogger("library")
     library.warning("error connecting in %r: %s", "pool", ADDRESS)

@@ -166,7 +166,8 @@ class TerminalView:
 def _addresses(stack: RunningStack) -> list[tuple[str, str]]:
     urls = stack.urls
     rows = [
-        ("API and its documentation", urls["docs"]),
+        ("API (docs/api.md)", urls["api"]),
+        ("API as an OpenAPI document", urls["docs"]),
         ("Inbox of the simulators", urls["inbox"]),
         ("Temporal Web UI", urls.get("temporal_ui", "")),
         ("Metrics", urls["metrics_api"]),

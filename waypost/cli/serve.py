@@ -43,7 +43,7 @@ def api(
     host: str | None = typer.Option(None, help="Address to listen on.", show_default="WAYPOST_API_HOST"),
     port: int | None = typer.Option(None, help="Port to listen on.", show_default="WAYPOST_API_PORT"),
 ) -> None:
-    """Serve the API; its documentation is at /docs."""
+    """Serve the API; it describes itself at /openapi.json, and docs/api.md does for people."""
     settings = ApiSettings()
     serve("api.app:create_app", host=host or settings.api_host, port=settings.api_port if port is None else port)
 

@@ -114,6 +114,11 @@ class Database:
                 await connection.execute(_SET_TENANT_SESSION, {"tenant": str(tenant)})
             yield session
 
+    async def ping(self) -> None:
+        """Return once PostgreSQL has answered; raises what psycopg raises while it is away."""
+        async with self.transaction() as connection:
+            await connection.execute("SELECT 1")
+
     async def check_role(self) -> None:
         """Raise UnsafeRoleError when this role could see past row security."""
         async with self.transaction() as connection:
