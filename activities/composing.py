@@ -19,6 +19,11 @@ from waypost.store.database import Database
 from waypost.store.send import LoadedMessage, load, template_content
 
 _TEMPLATES_KEPT = 500
+UNRENDERABLE = (ContentError, LookupError, ValueError)
+"""What `compose` raises where trying again would end the same: content that cannot be rendered, a template's version
+that is not there, a row that cannot be read (pydantic's ValidationError is a ValueError). A database that is away is
+none of these."""
+
 _TEMPLATE: TypeAdapter[TemplateContent] = TypeAdapter(TemplateContent)
 _INLINE: TypeAdapter[Content] = TypeAdapter(Content)
 
@@ -32,7 +37,7 @@ class Composer:
         self._compiled: OrderedDict[tuple[UUID, int], CompiledTemplate] = OrderedDict()
 
     async def compose(self, message: LoadedMessage, attempt: UUID) -> RenderedMessage:
-        """The message as attempt `attempt` would hand it over. Raises ContentError when it cannot be rendered."""
+        """The message as attempt `attempt` would hand it over. Raises one of UNRENDERABLE when it never can."""
         payload = MessagePayload.model_validate(message.payload or {})
         template = await self._template(message, payload)
         content = render(template, payload.locale or message.contact_locale, _context(message, payload))
@@ -44,7 +49,7 @@ class Composer:
             loaded = await load(connection, tenant=tenant, message=message)
         try:
             return await self.compose(loaded, attempt) if loaded else None
-        except (ContentError, LookupError):
+        except UNRENDERABLE:
             return None
 
     async def _template(self, message: LoadedMessage, payload: MessagePayload) -> CompiledTemplate:

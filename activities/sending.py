@@ -5,6 +5,7 @@ this process or another, is always safe: the claim lets at most one attempt out.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from prometheus_client import Counter, Histogram
 from temporalio import activity
 
 from activities.budgets import BudgetExhaustedError, Budgets
-from activities.composing import Composer, content_hash
+from activities.composing import UNRENDERABLE, Composer, content_hash
 from activities.contracts.sending import SEND_ACTIVITY, Sending, SendInput, SendResult, Step
 from activities.doors import AccountUnusableError, Door, DoorBusyError, Doors
 from activities.facts import gate_facts, stopped
@@ -32,6 +33,8 @@ from waypost.store.budgets import pause_account, slow_down
 from waypost.store.database import Database, DatabaseAway
 from waypost.store.event_effects import suppress
 from waypost.store.send import LoadedMessage, hold, load, put_back, refuse
+
+logger = logging.getLogger(__name__)
 
 LOGIN_CODE_PATIENCE = timedelta(seconds=20)
 """After this long without an answer a login code is tried once more."""
@@ -174,7 +177,9 @@ class SendActivities(Sending):
         number = message.attempts + 1
         try:
             rendered = await self._composer.compose(message, attempt_id(message=message.id, number=number))
-        except ContentError:
+        except UNRENDERABLE as error:
+            if not isinstance(error, ContentError):  # not the caller's mistake: ours, or somebody's hand in the tables
+                logger.error("message not readable", extra={"message_id": str(message.id)}, exc_info=error)
             return await self._refuse(message, Outcome.FAILED, "rendering_failed")
         try:
             result = await self._through_door(message, rendered, number)

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from activities.contracts.sending import SendResult, Step
 from tests import services
-from tests.activities.sending_bench import BROKEN, Bench, unknown
+from tests.activities.sending_bench import BROKEN, CONTENT, Bench, unknown
 from tests.relay.ledger import Attempt
 from waypost.messaging.ids import attempt_id
 from waypost.messaging.provider import ProviderReply, ReplyKind
@@ -188,6 +188,37 @@ async def test_what_cannot_be_rendered_has_failed_without_an_attempt(bench: Benc
         "attempts": [],
     }
     assert bench.sender.calls == []
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"template_id": uuid4(), "template_version": 1},
+        {"payload": Jsonb({"content": {"channel": "pigeon", "body": "Coo"}})},
+        {"payload": Jsonb({})},
+        {"payload": Jsonb(CONTENT | {"attachments": [{"filename": "a"}]})},
+    ],
+    ids=["no such template version", "content of no channel", "no content", "half an attachment"],
+)
+async def test_a_row_that_cannot_be_read_has_failed_and_is_not_tried_for_ever(
+    bench: Bench, columns: dict[str, Any]
+) -> None:
+    message = await bench.message(**columns)
+    assert await bench.send(message) == SendResult(Step.DONE, "failed", outcome=Outcome.FAILED)
+    assert await bench.verdicts(message) == [("refuse", "rendering_failed")]
+
+
+async def test_a_database_that_is_away_while_composing_is_no_failure_of_the_message(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise psycopg.OperationalError
+
+    monkeypatch.setattr("activities.composing.template_content", away)
+    message = await bench.message(template_id=uuid4(), template_version=1)
+    with pytest.raises(psycopg.OperationalError):
+        await bench.send(message)
+    assert (await bench.row(message))["outcome"] is None
 
 
 async def test_a_void_attempt_is_followed_by_the_next(bench: Bench) -> None:

@@ -51,6 +51,14 @@ def test_a_template_needs_content_for_its_default_locale() -> None:
     assert caught.value.errors()[0]["type"] == "no_default_locale"
 
 
+def test_two_spellings_of_one_language_tag_are_refused_by_name() -> None:
+    locales = {"en": {"body": "Hi"}, "de-AT": {"body": "Servus"}, "de_at": {"body": "Griaß di"}}
+    with pytest.raises(ValidationError) as caught:
+        _TEMPLATE.validate_python({"channel": "sms", "default_locale": "en", "locales": locales})
+    (error,) = caught.value.errors()
+    assert (error["type"], error["msg"]) == ("locale_twice", "de-AT and de_at are the same language tag.")
+
+
 def test_inline_content_is_a_template_of_one_language() -> None:
     content = _CONTENT.validate_python({"channel": "sms", "body": "Hi"})
     assert content == SmsContent(body="Hi")

@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from waypost.messaging.addresses import Locale
+from waypost.messaging.addresses import Locale, normalise_locale
+from waypost.messaging.content_errors import AddressError
 from waypost.messaging.values import Channel
 
 MAX_SUBJECT = 998
@@ -98,8 +99,28 @@ Content = Annotated[EmailContent | SmsContent | WhatsappContent, Field(discrimin
 """The content of one message in one language."""
 
 
+def _usual(tag: object) -> str:
+    """The tag as it will be stored; what is none is refused elsewhere."""
+    try:
+        return normalise_locale(str(tag))
+    except AddressError:
+        return str(tag)
+
+
 class _Localised(_Frozen):
     default_locale: Locale
+
+    @field_validator("locales", mode="before", check_fields=False)
+    @classmethod
+    def _each_tag_once(cls, locales: object) -> object:
+        spelt: dict[str, str] = {}
+        for tag in locales if isinstance(locales, Mapping) else ():
+            first = spelt.setdefault(_usual(tag), tag)
+            if first != tag:
+                raise PydanticCustomError(
+                    "locale_twice", "{first} and {second} are the same language tag.", {"first": first, "second": tag}
+                )
+        return locales
 
     @model_validator(mode="after")
     def _has_default(self) -> Self:
