@@ -9,26 +9,22 @@ import pytest_asyncio
 
 from tests import services
 from tests.activities.sending_bench import Bench
-from tests.relay.ledger import Ledger, database_settings
+from tests.relay.ledger import Ledger, open_pool
 from waypost.store.database import Database, Role
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def app(module_database: services.Database) -> AsyncIterator[Database]:
     """Connections as the tenants' role."""
-    pool = Database(database_settings(module_database), Role.APP, size=6)
-    await pool.open()
-    yield pool
-    await pool.close()
+    async with open_pool(module_database, Role.APP) as pool:
+        yield pool
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def relay(module_database: services.Database) -> AsyncIterator[Database]:
     """Connections as the loops' role."""
-    pool = Database(database_settings(module_database), Role.RELAY, size=6)
-    await pool.open()
-    yield pool
-    await pool.close()
+    async with open_pool(module_database, Role.RELAY) as pool:
+        yield pool
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.relay.ledger import Ledger, relay_pool
+from tests.relay.ledger import Ledger, open_pool
 from tests.services import Database as TestDatabase
-from waypost.store.database import Database
+from waypost.store.database import Database, Role
 
 
 @pytest.fixture
@@ -20,7 +20,5 @@ async def ledger(module_database: TestDatabase) -> AsyncIterator[Ledger]:
 @pytest.fixture
 async def store(module_database: TestDatabase) -> AsyncIterator[Database]:
     """The relay role's connections."""
-    pool = relay_pool(module_database)
-    await pool.open()
-    yield pool
-    await pool.close()
+    async with open_pool(module_database, Role.RELAY) as pool:
+        yield pool

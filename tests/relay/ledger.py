@@ -1,7 +1,8 @@
 """Rows of the ledger, made by hand: an account, a tenant, messages and their attempts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,9 +27,15 @@ def database_settings(database: TestDatabase) -> DatabaseSettings:
     return DatabaseSettings.model_validate(environment)
 
 
-def relay_pool(database: TestDatabase) -> Database:
-    """A pool of the role that ingest and the loops run as; to be opened by the test."""
-    return Database(database_settings(database), Role.RELAY, size=4)
+@asynccontextmanager
+async def open_pool(database: TestDatabase, role: Role) -> AsyncIterator[Database]:
+    """Connections of a role, for as long as the block lasts."""
+    pool = Database(database_settings(database), role, size=6)
+    await pool.open()
+    try:
+        yield pool
+    finally:
+        await pool.close()
 
 
 async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 5.0) -> None:
