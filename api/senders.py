@@ -87,6 +87,7 @@ async def put_sender(
     async with services.app_db.session(caller.tenant_id) as session:
         account = _checked(await find_account(session, body.account), body)
         _may_touch(caller, account.mode)
+        _may_touch(caller, await store.sender_mode(session, caller.tenant_id, key))
         return _show(await store.put_sender(session, caller.tenant_id, key, _columns(body, account)))
 
 
@@ -148,7 +149,7 @@ def _checked(account: KnownAccount | None, body: SenderInput) -> KnownAccount:
     return account
 
 
-def _may_touch(caller: Caller, mode: Mode) -> None:
+def _may_touch(caller: Caller, mode: Mode | None) -> None:
     if caller.mode is Mode.TEST and mode is Mode.LIVE:
         raise ApiError("test_key", "A test key may only change senders of test accounts; use a live key.")
 

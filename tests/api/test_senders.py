@@ -161,6 +161,10 @@ async def test_a_test_key_leaves_live_senders_alone(api: Api) -> None:
     await ok(live.client.put("/v1/senders/a", json=body))
     await problem(test.client.put("/v1/senders/b", json=body), 403, "test_key")
     await problem(test.client.delete("/v1/senders/a"), 403, "test_key")
+    await api.account("its-test-account")
+    taken_over = {**body, "address": "b@example.com", "account": "its-test-account"}
+    await problem(test.client.put("/v1/senders/a", json=taken_over), 403, "test_key")
+    assert (await ok(live.client.get("/v1/senders/a")))["address"] == "a@example.com"
 
 
 async def test_administration_makes_senders_for_a_tenant(api: Api) -> None:

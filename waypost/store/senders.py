@@ -11,6 +11,7 @@ from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from waypost.messaging import ids
+from waypost.messaging.values import Mode
 from waypost.store.columns import NOW
 from waypost.store.errors import ConflictError, NotFoundError
 from waypost.store.pages import Page, Place, fetch_page
@@ -44,6 +45,14 @@ async def get_sender(session: AsyncSession, tenant: UUID, key: str) -> SenderRow
     if row is None:
         raise NotFoundError("sender")
     return row
+
+
+async def sender_mode(session: AsyncSession, tenant: UUID, key: str) -> Mode | None:
+    """The mode of the sender that has this key now; None where none has."""
+    # The column alone: a row that the session knows already would come back as it was before `put_sender`.
+    query = select(SenderRow.mode).where(col(SenderRow.tenant_id) == tenant, col(SenderRow.key) == key)
+    mode = (await session.exec(query)).one_or_none()
+    return Mode(mode) if mode else None
 
 
 async def list_senders(session: AsyncSession, tenant: UUID, *, after: Place | None, limit: int) -> Page[SenderRow]:
