@@ -21,7 +21,7 @@ def gate_facts(message: LoadedMessage) -> GateFacts:
         now=message.now,
         due_at=message.due_at or message.now,
         expires_at=message.expires_at,
-        send_at=message.send_at,
+        meant_for=message.meant_for,
         cancel_requested=message.cancel_requested_at is not None,
         message_class=MessageClass(message.class_),
         tenant=TenantState(message.tenant_state),

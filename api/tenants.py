@@ -29,9 +29,11 @@ class _Settings(Body):
         Literal["wait", "at_most_once"], Field(description="What becomes of a send whose result is not known")
     ] = "wait"
     late_policy: Annotated[
-        Literal["send", "skip", "ask"], Field(description="What becomes of messages that are late after a suspension")
+        Literal["send", "skip", "ask"], Field(description="What becomes of what is late, after a suspension say")
     ] = "send"
-    late_after: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=366))] = timedelta(days=1)
+    late_after: Annotated[
+        timedelta, Field(gt=timedelta(0), le=timedelta(days=366), description="Later than this is late")
+    ] = timedelta(days=1)
     soft_bounce_limit: Annotated[int, Field(ge=1, le=100, description="Soft bounces in a row that suppress")] = 5
     idempotency_retention: Annotated[timedelta, Field(ge=timedelta(hours=1), le=timedelta(days=366))] = _Days30
 

@@ -302,6 +302,30 @@ async def test_a_message_that_is_due_later_goes_back_to_its_row(bench: Bench) ->
     assert (await bench.row(message))["due_at"] == due_at
 
 
+async def test_what_was_held_too_long_is_late_with_and_without_a_send_at(bench: Bench) -> None:
+    now = datetime.now(UTC)
+    await bench.ledger.execute(
+        "UPDATE tenants SET late_policy = 'skip', late_after = interval '1 hour' WHERE id = %s", (bench.ledger.tenant,)
+    )
+    accepted_long_ago = {"created_at": now - timedelta(hours=2)}
+    late = await bench.message(**accepted_long_ago)
+    in_time = await bench.message(**accepted_long_ago, send_at=now - timedelta(minutes=59))
+    meant_for_the_past = await bench.message(send_at=now - timedelta(days=3))
+    assert [(await bench.send(each)).state for each in (late, in_time, meant_for_the_past)] == [
+        *("skipped", "sent", "sent")
+    ]
+
+
+async def test_a_fallback_is_late_by_its_own_time(bench: Bench) -> None:
+    await bench.ledger.execute(
+        "UPDATE tenants SET late_policy = 'skip', late_after = interval '1 hour' WHERE id = %s", (bench.ledger.tenant,)
+    )
+    _, fallback = await bench.pair(phase="closed", outcome="sent", outcome_reason="accepted")
+    due = "UPDATE messages SET due_at = waypost_now(), created_at = waypost_now() - %s WHERE id = %s"
+    await bench.ledger.execute(due, (timedelta(minutes=69), fallback))
+    assert (await bench.send(fallback)).state == "sent"
+
+
 async def test_an_attempt_that_evidence_resolved_before_the_record_is_told_by_the_row(
     bench: Bench, module_database: services.Database
 ) -> None:

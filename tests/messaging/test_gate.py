@@ -26,7 +26,7 @@ FREE = GateFacts(
     now=NOW,
     due_at=NOW,
     expires_at=NOW + HOUR,
-    send_at=None,
+    meant_for=NOW,
     cancel_requested=False,
     message_class=MessageClass.TRANSACTIONAL,
     tenant=TenantState.ACTIVE,
@@ -59,7 +59,7 @@ def test_a_message_that_nothing_holds_is_sent() -> None:
         (replace(FREE, suppression=SuppressionReason.MANUAL), Refuse(Outcome.SUPPRESSED, "manual")),
         (replace(FREE, consent=False), Refuse(Outcome.SUPPRESSED, "no_consent")),
         (
-            replace(FREE, late_policy="skip", send_at=NOW - HOUR, late_after=timedelta(minutes=59)),
+            replace(FREE, late_policy="skip", meant_for=NOW - HOUR, late_after=timedelta(minutes=59)),
             Refuse(Outcome.SKIPPED, "late"),
         ),
     ],
@@ -80,7 +80,7 @@ def test_refusals_are_told_in_their_order() -> None:
         suppression=SuppressionReason.STOP,
         consent=False,
         late_policy="skip",
-        send_at=NOW - 48 * HOUR,
+        meant_for=NOW - 48 * HOUR,
     )
     lifted: list[dict[str, object]] = [
         {},
@@ -153,14 +153,14 @@ def test_a_message_waits_for_its_time() -> None:
 
 
 def test_a_late_message_is_sent_skipped_or_held_as_the_tenant_says() -> None:
-    late = replace(FREE, send_at=NOW - 25 * HOUR)
+    late = replace(FREE, meant_for=NOW - 25 * HOUR)
     assert verdict(replace(late, late_policy="send")) == Send()
     assert verdict(replace(late, late_policy="skip")) == Refuse(Outcome.SKIPPED, "late")
     assert verdict(replace(late, late_policy="ask")) == Defer(late.expires_at, "late_needs_approval")
 
 
 def test_a_message_within_the_grace_is_not_late() -> None:
-    punctual = replace(FREE, send_at=NOW - 24 * HOUR, late_policy="skip")
+    punctual = replace(FREE, meant_for=NOW - 24 * HOUR, late_policy="skip")
     assert verdict(punctual) == Send()
 
 
@@ -177,7 +177,7 @@ _facts = st.builds(
     now=st.just(NOW),
     due_at=_times,
     expires_at=_times,
-    send_at=st.none() | _times,
+    meant_for=_times,
     cancel_requested=st.booleans(),
     message_class=st.sampled_from(list(MessageClass)),
     tenant=st.sampled_from(list(TenantState)),

@@ -66,7 +66,8 @@ class GateFacts:
     now: datetime
     due_at: datetime
     expires_at: datetime
-    send_at: datetime | None
+    meant_for: datetime
+    """When it should have gone out: its send_at, or when it was accepted; a fallback's by its `after` later."""
     cancel_requested: bool
     message_class: MessageClass
     tenant: TenantState
@@ -119,4 +120,4 @@ def _primary_arrived(primary: PrimaryFacts) -> bool:
 
 
 def _is_late(facts: GateFacts) -> bool:
-    return facts.send_at is not None and facts.now > facts.send_at + facts.late_after
+    return facts.now > facts.meant_for + facts.late_after

@@ -35,7 +35,8 @@ class LoadedMessage:
     template_id: UUID | None
     template_version: int | None
     due_at: datetime | None
-    send_at: datetime | None
+    meant_for: datetime
+    """When it should have gone out: what is held after that gets late."""
     expires_at: datetime
     cancel_requested_at: datetime | None
     fallback_after: timedelta | None
@@ -83,7 +84,8 @@ WITH m AS MATERIALIZED (
     FROM messages WHERE tenant_id = %s AND id = %s
 )
 SELECT waypost_now() AS now, m.tenant_id, m.id, m.phase, m.outcome, m.part, m.lane, m.class AS class_, m.channel,
-       m.address, m.payload, m.template_id, m.template_version, m.due_at, m.send_at, m.expires_at,
+       m.address, m.payload, m.template_id, m.template_version, m.due_at, m.expires_at,
+       GREATEST(m.send_at, m.created_at) + COALESCE(p.fallback_after, interval '0') AS meant_for,
        m.cancel_requested_at, m.fallback_after, m.attempts,
        COALESCE(m.unknown_policy, t.unknown_policy) AS unknown_policy,
        t.name AS tenant_name, t.state AS tenant_state, t.weight AS tenant_weight, t.late_policy, t.late_after,
@@ -113,7 +115,7 @@ LEFT JOIN LATERAL (
     SELECT reason FROM suppressions
     WHERE tenant_id = m.tenant_id AND channel = m.channel AND address = m.address_key LIMIT 1) x ON true
 LEFT JOIN LATERAL (
-    SELECT outcome, delivery, bounced, undeliverable FROM messages
+    SELECT outcome, delivery, bounced, undeliverable, fallback_after FROM messages
     WHERE tenant_id = m.tenant_id AND id = m.primary_id LIMIT 1) p ON true
 LEFT JOIN LATERAL (
     SELECT id, state, claimed_at FROM attempts
