@@ -84,7 +84,6 @@ class WorkerSettings(_Group):
     worker_metrics_host: str = Field(default="127.0.0.1", description="Address of /readyz and /metrics of a worker")
     worker_metrics_port: int = Field(default=0, ge=0, le=65535, description="Port of /readyz and /metrics; 0: any free")
     worker_concurrency: int = Field(default=40, ge=1, le=1000, description="Provider calls at once, account and lane")
-    worker_tenants: int = Field(default=1000, ge=1, le=5000, description="Tenants a process serves, at most")
     call_timeout_s: float = Field(
         default=10, gt=1, le=60, description="Total deadline of one provider call, in seconds"
     )
