@@ -76,6 +76,8 @@ async def test_an_execution_explains_itself_and_holds_references_only(
     assert description.workflow_type == "message"
     assert description.task_queue == f"tenant-{ledger.tenant}/fast"
     assert await description.static_summary() == "transactional email, transactional"
+    details = await description.static_details()
+    assert details == f"Tenant `{ledger.tenant}`, lane fast. The whole story: `GET /v1/messages/{message}`."
     assert {pair.key.name: pair.value for pair in description.typed_search_attributes} == {
         "WaypostTenant": str(ledger.tenant),
         "WaypostKind": "message",

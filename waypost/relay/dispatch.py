@@ -165,6 +165,7 @@ async def start_message(client: Client, message: Due, lane: Lane) -> None:
         id_conflict_policy=Conflict.FAIL if again else Conflict.USE_EXISTING,
         task_timeout=timedelta(seconds=5),
         static_summary=f"{message.source} {message.channel}, {message.class_}",
+        static_details=f"Tenant `{message.tenant_id}`, lane {lane}. The whole story: `GET /v1/messages/{message.id}`.",
         search_attributes=TypedSearchAttributes(
             [
                 SearchAttributePair(TENANT_ATTRIBUTE, str(message.tenant_id)),
