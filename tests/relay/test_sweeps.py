@@ -12,6 +12,7 @@ from waypost.store.sweeps import (
     cancel_of_closed_tenants,
     date_fallbacks,
     end_expired,
+    forget_alerts,
     forget_requests,
     free_held,
     return_orphans,
@@ -160,3 +161,16 @@ async def test_a_row_of_which_an_attempt_may_have_arrived_is_not_called_unsent(
         await end_expired(connection, limit=100)
     row = await ledger.message(message)
     assert (row["outcome"], row["outcome_reason"]) == (outcome, "expired")
+
+
+async def test_alerts_that_ended_long_ago_are_forgotten(store: Database, ledger: Ledger) -> None:
+    subjects = {name: f"{name}-{uuid4()}" for name in ("holds", "ended", "forgotten")}
+    for subject in subjects.values():
+        await ledger.insert("alerts", rule="account_paused", subject=subject, advice="wait")
+    end = "UPDATE alerts SET ended_at = waypost_now() - %s WHERE subject = %s"
+    await ledger.execute(end, (timedelta(days=89), subjects["ended"]))
+    await ledger.execute(end, (timedelta(days=91), subjects["forgotten"]))
+    async with store.transaction() as connection:
+        assert await forget_alerts(connection, limit=100) == 1
+    kept = await ledger.execute("SELECT subject FROM alerts WHERE subject = ANY(%s)", (list(subjects.values()),))
+    assert {row["subject"] for row in kept} == {subjects["holds"], subjects["ended"]}

@@ -183,6 +183,22 @@ async def forget_probes(connection: Connection, *, limit: int) -> int:
     return await _count(connection, _FORGET_PROBES, {"limit": limit})
 
 
+_FORGET_ALERTS = """
+WITH gone AS (
+    DELETE FROM alerts WHERE id IN (
+        SELECT id FROM alerts WHERE ended_at < waypost_now() - interval '90 days'
+        ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    RETURNING id
+)
+SELECT count(*) FROM gone
+"""
+
+
+async def forget_alerts(connection: Connection, *, limit: int) -> int:
+    """Alerts that ended 90 days ago; how many."""
+    return await _count(connection, _FORGET_ALERTS, {"limit": limit})
+
+
 # Dispatched, and no call under way. A login code whose first attempt is unknown is driven by its execution too.
 _SUSPECTS = """
 SELECT m.tenant_id, m.id FROM messages m
