@@ -22,5 +22,5 @@ def test_the_prometheus_rules_parse_and_lead_to_sections() -> None:
     rules = document["groups"][0]["rules"]
     assert len({rule["alert"] for rule in rules}) == len(rules)
     for rule in rules:
-        assert "waypost_" in rule["expr"]
+        assert "waypost" in rule["expr"]
         assert rule["annotations"]["description"]
