@@ -25,6 +25,7 @@ def test_every_metric_of_a_rule_is_one_that_a_process_exports() -> None:
 
 
 def test_every_rule_says_what_it_is_about() -> None:
+    assert len({rule["alert"] for rule in rules()}) == len(rules())
     for rule in rules():
         assert rule["alert"].startswith("Waypost")
         assert rule["labels"]["severity"] in ("page", "ticket"), rule["alert"]
