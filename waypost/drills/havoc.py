@@ -71,11 +71,11 @@ class Terminations:
         return math.ceil(TERMINATED_SHARE * self._messages())
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled, a little ahead of the share."""
         client = await self._staging.temporal()
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            if self.done < self.wanted:
+            if self.done <= self.wanted:
                 await self._terminate_one(client)
 
     async def _terminate_one(self, client: Client) -> None:

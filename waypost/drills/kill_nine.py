@@ -103,16 +103,13 @@ class _Havoc:
     terminations: Terminations
 
     async def run(self, *, at_most_s: float) -> None:
-        """All of it, or what is possible in that time; terminations go on as long as the rest does."""
-        terminating = asyncio.create_task(self.terminations.run())
+        """Kills and restarts, all or what is possible in that time."""
         try:
             async with asyncio.timeout(at_most_s), asyncio.TaskGroup() as group:
                 group.create_task(self.kills.run())
                 group.create_task(self.restarts.run())
         except TimeoutError:
             return
-        finally:
-            terminating.cancel()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,14 +205,15 @@ async def _load(clients: Clients, havoc: _Havoc, plan: Plan, drill: DrillRun) ->
     """Messages arrive until all havoc is done, and until there were enough of them."""
     drill.narrator.step("sending while killing")
     over = asyncio.Event()
-    watching = asyncio.create_task(_narrate(drill, havoc))
+    beside = [asyncio.create_task(_narrate(drill, havoc)), asyncio.create_task(havoc.terminations.run())]
     try:
         async with asyncio.TaskGroup() as group:
             wreaking = group.create_task(havoc.run(at_most_s=plan.havoc_s))
             wreaking.add_done_callback(lambda _: over.set())
             group.create_task(clients.load(rate=plan.rate, until=over, at_least=plan.messages))
     finally:
-        watching.cancel()
+        for task in beside:
+            task.cancel()
 
 
 async def _narrate(drill: DrillRun, havoc: _Havoc) -> None:
