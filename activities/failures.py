@@ -1,12 +1,13 @@
 """What a provider's reply means for the attempt, its message and its account. Decided here and nowhere else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import assert_never
 
 from waypost.messaging.provider import ProviderReply, ReplyKind
 from waypost.messaging.values import AttemptState, Outcome, Phase
 from waypost.store.attempts import Ending
+from waypost.store.denials import Denials
 
 THROTTLE_WAIT = timedelta(seconds=2)
 UNREACHED_WAIT = timedelta(seconds=5)
@@ -14,6 +15,10 @@ PAUSE_RETRY = timedelta(seconds=20)
 QUOTA_RETRY = timedelta(minutes=5)
 UNUSABLE_RETRY = timedelta(minutes=1)
 """How soon an account whose credentials or endpoint cannot be used is looked at again."""
+
+DENIED_WAIT = timedelta(seconds=20)
+DENIALS_TO_REJECT = 3
+"""So many denials of one message, while others of its account go through, are its own."""
 
 FENCE_PASSED = Ending(
     state=AttemptState.VOID, phase=Phase.READY, code="fence_passed", reason="fence_passed", retry_after=timedelta()
@@ -32,6 +37,18 @@ class Consequence:
     suppress: bool = False
 
 
+def judge_denied(reply: ProviderReply, seen: Denials) -> ProviderReply:
+    """Whose a 401 or 403 is that does not say so: the account's where nothing else gets through, else the message's.
+
+    It stays a denial while that is open; then the message is put back and nobody else waits.
+    """
+    if seen.earlier + 1 >= DENIALS_TO_REJECT and seen.others_accepted_since:
+        return replace(reply, kind=ReplyKind.REJECTED)
+    if not seen.others_accepted:
+        return replace(reply, kind=ReplyKind.ACCOUNT_BLOCKED)
+    return reply
+
+
 def consequence(reply: ProviderReply, *, second_try_left: bool, at_most_once: bool) -> Consequence:
     """Map a reply. `second_try_left`: a login code that has not used its one; `at_most_once`: unknown is given up."""
     match reply.kind:
@@ -44,6 +61,8 @@ def consequence(reply: ProviderReply, *, second_try_left: bool, at_most_once: bo
         case ReplyKind.ACCOUNT_BLOCKED:
             wait = QUOTA_RETRY if "quota" in (reply.code or "") else PAUSE_RETRY
             return Consequence(ending=_void(reply, timedelta(), "account_paused"), pause=reply.retry_after or wait)
+        case ReplyKind.DENIED:
+            return Consequence(ending=_void(reply, reply.retry_after or DENIED_WAIT, "access_denied"))
         case ReplyKind.REJECTED:
             return Consequence(ending=_rejected(reply), suppress=reply.suppresses)
         case ReplyKind.UNKNOWN:

@@ -22,15 +22,16 @@ from activities.composing import UNRENDERABLE, Composer, content_hash
 from activities.contracts.sending import SEND_ACTIVITY, Sending, SendInput, SendResult, Step
 from activities.doors import AccountUnusableError, Door, DoorBusyError, Doors
 from activities.facts import gate_facts, stopped
-from activities.failures import FENCE_PASSED, QUOTA_RETRY, UNUSABLE_RETRY, Consequence, consequence
+from activities.failures import FENCE_PASSED, QUOTA_RETRY, UNUSABLE_RETRY, Consequence, consequence, judge_denied
 from waypost.messaging.content_errors import ContentError
 from waypost.messaging.gate import Defer, Refuse, Send, verdict
 from waypost.messaging.ids import attempt_id
-from waypost.messaging.provider import RenderedMessage
+from waypost.messaging.provider import ProviderReply, RenderedMessage, ReplyKind
 from waypost.messaging.values import MessageClass, Outcome, Part, Phase
 from waypost.store.attempts import abandon, claim, record, start_fallback, waiting_fallback
 from waypost.store.budgets import pause_account, slow_down
 from waypost.store.database import Database, DatabaseAway
+from waypost.store.denials import Denials, denials
 from waypost.store.event_effects import suppress
 from waypost.store.send import LoadedMessage, hold, load, put_back, refuse
 
@@ -231,16 +232,30 @@ class SendActivities(Sending):
             return None
         reply = await door.call(rendered, claimed_at=claimed_at)
         _CALLS.labels(message.lane, reply.kind if reply else "fence_passed").observe(time.monotonic() - claimed_at)
-        what = (
-            Consequence(ending=FENCE_PASSED)
-            if reply is None
-            else consequence(
-                reply,
-                second_try_left=_has_second_try(message),
-                at_most_once=message.unknown_policy == "at_most_once",
-            )
+        return await self._record(message, attempt, await self._weigh(message, reply))
+
+    async def _weigh(self, message: LoadedMessage, reply: ProviderReply | None) -> Consequence:
+        if reply is None:
+            return Consequence(ending=FENCE_PASSED)
+        if reply.kind is ReplyKind.DENIED:
+            reply = judge_denied(reply, await self._denials(message, reply))
+        return consequence(
+            reply, second_try_left=_has_second_try(message), at_most_once=message.unknown_policy == "at_most_once"
         )
-        return await self._record(message, attempt, what)
+
+    async def _denials(self, message: LoadedMessage, reply: ProviderReply) -> Denials:
+        """Never in the record's way: where it cannot be asked, the message is put back and nothing is concluded."""
+        try:
+            async with self._relay.transaction() as connection:
+                return await denials(
+                    connection,
+                    tenant=message.tenant_id,
+                    message=message.id,
+                    account=message.account_id,
+                    code=reply.code,
+                )
+        except DatabaseAway:
+            return Denials()
 
     async def _look_again(self, message: LoadedMessage) -> SendResult:
         """Something changed between gate and claim, or between call and record: the row gives the reason."""

@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from activities.failures import FENCE_PASSED, PAUSE_RETRY, QUOTA_RETRY, consequence
+from activities.failures import DENIALS_TO_REJECT, FENCE_PASSED, PAUSE_RETRY, QUOTA_RETRY, consequence, judge_denied
 from waypost.messaging.provider import ProviderReply, ReplyKind
 from waypost.messaging.values import OPEN_ATTEMPT_STATES, AttemptState, Outcome, Phase
+from waypost.store.denials import Denials
 
-PROVES_UNSENT = [ReplyKind.THROTTLED, ReplyKind.NOT_REACHED, ReplyKind.ACCOUNT_BLOCKED]
+PROVES_UNSENT = [ReplyKind.THROTTLED, ReplyKind.NOT_REACHED, ReplyKind.ACCOUNT_BLOCKED, ReplyKind.DENIED]
 
 
 @pytest.mark.parametrize("kind", ReplyKind)
@@ -42,7 +43,7 @@ def test_at_most_once_gives_up_an_unknown_attempt_at_once() -> None:
     ("code", "retry_after", "pause"),
     [
         ("daily_quota", None, QUOTA_RETRY),
-        ("AccessDenied", None, PAUSE_RETRY),
+        ("SignatureDoesNotMatch", None, PAUSE_RETRY),
         (None, None, PAUSE_RETRY),
         ("daily_quota", timedelta(hours=1), timedelta(hours=1)),
     ],
@@ -50,6 +51,22 @@ def test_at_most_once_gives_up_an_unknown_attempt_at_once() -> None:
 def test_how_long_a_blocked_account_pauses(code: str | None, retry_after: timedelta | None, pause: timedelta) -> None:
     reply = ProviderReply(kind=ReplyKind.ACCOUNT_BLOCKED, code=code, retry_after=retry_after)
     assert consequence(reply, second_try_left=False, at_most_once=False).pause == pause
+
+
+@pytest.mark.parametrize(
+    ("seen", "kind"),
+    [
+        (Denials(earlier=0, others_accepted=True), ReplyKind.DENIED),
+        (Denials(earlier=9, others_accepted=True, others_accepted_since=False), ReplyKind.DENIED),
+        (Denials(earlier=DENIALS_TO_REJECT - 2, others_accepted_since=True), ReplyKind.DENIED),
+        (Denials(earlier=DENIALS_TO_REJECT - 1, others_accepted_since=True), ReplyKind.REJECTED),
+        (Denials(earlier=9, others_accepted=False), ReplyKind.ACCOUNT_BLOCKED),
+    ],
+)
+def test_a_denial_is_the_messages_where_others_go_through_and_else_the_accounts(seen: Denials, kind: ReplyKind) -> None:
+    reply = ProviderReply(kind=ReplyKind.DENIED, code="access_denied")
+    assert judge_denied(reply, seen).kind is kind
+    assert consequence(reply, second_try_left=False, at_most_once=False).pause is None
 
 
 def test_a_passed_fence_is_proof_that_nothing_was_sent() -> None:

@@ -20,6 +20,7 @@ from waypost.messaging.provider import ProviderReply, ReplyKind
 from waypost.messaging.values import AttemptState, Outcome
 
 ANN = "ann@example.com"
+SENT = {"phase": "closed", "outcome": "sent", "outcome_reason": "accepted"}
 
 
 async def told(bench: Bench, message: UUID) -> dict[str, Any]:
@@ -113,6 +114,39 @@ async def test_a_blocked_account_is_paused_and_burns_nothing(bench: Bench, code:
     assert account["resume_at"] > datetime.now(UTC) + timedelta(minutes=minutes)
     assert (await bench.send(message)).step is Step.PUT_BACK
     assert len(bench.sender.calls) == 1
+
+
+async def test_a_denied_message_fails_by_itself_and_pauses_nobody_while_others_go_through(bench: Bench) -> None:
+    denied = ProviderReply(kind=ReplyKind.DENIED, code="access_denied")
+    message = await bench.message()
+    for _ in range(2):
+        await bench.send(await bench.message())
+        bench.sender.replies.append(denied)
+        assert (await bench.send(message)).step is Step.PUT_BACK
+        assert (await bench.row(message))["hold_reason"] == "access_denied"
+        assert (await bench.account_row())["state"] == "open"
+        await bench.ledger.execute("UPDATE messages SET due_at = waypost_now() WHERE id = %s", (message,))
+    bench.sender.replies.append(denied)
+    await bench.send(message)
+    assert await bench.states(message) == ["void"] * 3, "nobody got through since the second denial"
+    await bench.send(await bench.message())
+    await bench.ledger.execute("UPDATE messages SET due_at = waypost_now() WHERE id = %s", (message,))
+    bench.sender.replies.append(denied)
+    assert await bench.send(message) == SendResult(Step.DONE, "failed", outcome=Outcome.FAILED)
+    told_of = await told(bench, message)
+    assert (told_of["reason"], told_of["attempts"]) == ("access_denied", ["void"] * 3 + ["rejected"])
+    assert (await bench.account_row())["state"] == "open"
+
+
+async def test_a_denial_where_nothing_gets_through_pauses_the_account_and_burns_nothing(bench: Bench) -> None:
+    message = await bench.message(Attempt(AttemptState.VOID), Attempt(AttemptState.VOID))
+    await bench.ledger.execute("UPDATE attempts SET code = 'access_denied' WHERE message_id = %s", (message,))
+    await bench.message(Attempt(AttemptState.ACCEPTED, age=timedelta(minutes=6)), **SENT)
+    bench.sender.replies.append(ProviderReply(kind=ReplyKind.DENIED, code="access_denied"))
+    assert (await bench.send(message)).step is Step.PUT_BACK
+    account = await bench.account_row()
+    assert (account["state"], account["pause_reason"]) == ("paused", "access_denied")
+    assert await bench.states(message) == ["void"] * 3
 
 
 async def test_a_refused_message_has_failed_with_the_providers_code(bench: Bench) -> None:

@@ -19,6 +19,7 @@ class ReplyKind(StrEnum):
     throttled        429 or the like: proof that it was not sent, slow down
     not_reached      the connection could not be made: proof that no byte of the request arrived
     account_blocked  quota used up, sending paused, credentials refused: not sent, pause the account
+    denied           401 or 403 that does not tell whether it means the account or this one message: not sent
     rejected         permanent refusal of this one message
     unknown          5xx, time-out, reset: nobody knows
     """
@@ -27,6 +28,7 @@ class ReplyKind(StrEnum):
     THROTTLED = "throttled"
     NOT_REACHED = "not_reached"
     ACCOUNT_BLOCKED = "account_blocked"
+    DENIED = "denied"
     REJECTED = "rejected"
     UNKNOWN = "unknown"
 

@@ -85,7 +85,9 @@ def _state(reply: ProviderReply) -> str:
             return "accepted"
         case ReplyKind.UNKNOWN:
             return "unknown"
-        case ReplyKind.THROTTLED | ReplyKind.NOT_REACHED | ReplyKind.ACCOUNT_BLOCKED | ReplyKind.REJECTED:
+        case ReplyKind.THROTTLED | ReplyKind.NOT_REACHED | ReplyKind.ACCOUNT_BLOCKED:
+            return "failed"
+        case ReplyKind.DENIED | ReplyKind.REJECTED:
             return "failed"
         case _:
             assert_never(reply.kind)

@@ -27,8 +27,6 @@ _THROTTLES = frozenset(
 )
 _BLOCKS = frozenset(
     {
-        "AccessDenied",
-        "AccessDeniedException",
         "AccountSuspendedException",
         "AuthFailure",
         "ConfigurationSetSendingPausedException",
@@ -41,7 +39,6 @@ _BLOCKS = frozenset(
         "InvalidSignatureException",
         "MissingAuthenticationToken",
         "MissingAuthenticationTokenException",
-        "NotAuthorized",
         "OptInRequired",
         "RequestExpired",
         "SendingPausedException",
@@ -50,6 +47,11 @@ _BLOCKS = frozenset(
         "UnrecognizedClientException",
     }
 )
+_DENIALS = frozenset({"AccessDenied", "AccessDeniedException", "NotAuthorized"})
+"""An IAM policy forbids it: sending at all, or from this one address. The code is the same for both."""
+
+ACCESS_DENIED = "access_denied"
+
 _NO_CREDENTIALS = (
     NoCredentialsError,
     PartialCredentialsError,
@@ -94,15 +96,18 @@ def _refusal(failure: ClientError) -> ProviderReply:
     metadata = failure.response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode", 0))
     code = _safe_code(failure.response.get("Error", {}).get("Code", ""), status)
-    kind = _kind(code=code, status=status)
     if code in _THROTTLES or status == 429:
         return _throttle(code, text=failure.response.get("Error", {}).get("Message", ""), headers=_headers(failure))
-    return ProviderReply(kind=kind, code=code)
+    if code in _DENIALS:
+        return ProviderReply(kind=ReplyKind.DENIED, code=ACCESS_DENIED)
+    return ProviderReply(kind=_kind(code=code, status=status), code=code)
 
 
 def _kind(*, code: str, status: int) -> ReplyKind:
-    if code in _BLOCKS or status in (401, 403):
+    if code in _BLOCKS:
         return ReplyKind.ACCOUNT_BLOCKED
+    if status in (401, 403):
+        return ReplyKind.DENIED
     if 400 <= status < 500 and status not in _UNSURE_STATUSES:
         return ReplyKind.REJECTED
     return ReplyKind.UNKNOWN

@@ -15,8 +15,11 @@ OPTED_OUT = "21610"
 _THROTTLES = frozenset({"20429", "21611", "30001"})
 """Too many requests; the sender's queue is full. Not processed, so safe to try again later."""
 
-_BLOCKS = frozenset({"20003", "20005", "20006", "20008", "20403", "30002", "63038", "90010"})
+_BLOCKS = frozenset({"20003", "20005", "20008", "20403", "30002", "63038", "90010"})
 """Authentication, an inactive or suspended account, the day's limit: every message would meet the same."""
+
+_OF_THE_MESSAGE = "21"
+"""Codes 21xxx are about this message's numbers and text (21408: its country is not enabled), whatever the status."""
 
 _UNSURE_CODES = frozenset({"20500", "20503", "20504"})
 _UNSURE_STATUSES = frozenset({408, 409, 425})
@@ -51,8 +54,10 @@ def _refusal(*, status: int, code: str, retry_after: timedelta | None) -> Provid
 def _kind(*, status: int, code: str) -> ReplyKind:
     if status >= 500 or status < 400 or status in _UNSURE_STATUSES or code in _UNSURE_CODES:
         return ReplyKind.UNKNOWN
-    if status in (401, 403) or code in _BLOCKS:
+    if code in _BLOCKS:
         return ReplyKind.ACCOUNT_BLOCKED
     if status == 429 or code in _THROTTLES:
         return ReplyKind.THROTTLED
+    if status in (401, 403) and not code.startswith(_OF_THE_MESSAGE):
+        return ReplyKind.DENIED
     return ReplyKind.REJECTED
