@@ -118,6 +118,8 @@ class WorkerProcess:
                 orphan=timedelta(seconds=settings.orphan_after_s),
                 margin=timedelta(seconds=settings.unknown_margin_s),
                 horizon=timedelta(seconds=settings.horizon_s),
+                event_days=settings.event_retention_days,
+                message_days=settings.message_retention_days,
             ),
             reach=Reach(
                 client=lambda: self._client,

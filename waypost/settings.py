@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -97,6 +97,20 @@ class WorkerSettings(_Group):
     )
     unknown_margin_s: float = Field(default=120, gt=0, description="Margin before absence is proof, in seconds")
     horizon_s: float = Field(default=86400, gt=0, description="An unknown attempt counts as sent after it, in seconds")
+    event_retention_days: int = Field(
+        default=90, ge=0, description="Provider events, inbound texts and verdicts are kept so many days; 0: for ever"
+    )
+    message_retention_days: int = Field(
+        default=365, ge=0, description="Messages are kept so many days after their outcome; 0: for ever"
+    )
+
+    @field_validator("event_retention_days", "message_retention_days")
+    @classmethod
+    def _longer_than_a_queue(cls, days: int) -> int:
+        """SQS keeps an event for up to 14 days: what comes again must still be known."""
+        if 0 < days < 15:
+            raise ValueError("must be 0 (for ever) or at least 15 days")
+        return days
 
 
 GROUPS: tuple[type[BaseSettings], ...] = (

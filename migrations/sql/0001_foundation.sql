@@ -322,6 +322,7 @@ CREATE TABLE verdicts (
     PRIMARY KEY (tenant_id, message_id, id),
     FOREIGN KEY (tenant_id, message_id) REFERENCES messages (tenant_id, id)
 );
+CREATE INDEX verdicts_by_time ON verdicts (at);
 
 -- Raw provider events, unique by the provider's own event id; applied set-wise after they are safe.
 CREATE TABLE provider_events (
@@ -362,6 +363,7 @@ CREATE TABLE inbound_messages (
     received_at timestamptz NOT NULL DEFAULT waypost_now(),
     PRIMARY KEY (account_id, provider_message_id)
 );
+CREATE INDEX inbound_messages_by_arrival ON inbound_messages (received_at);
 
 -- Hints for waiting executions, written with what they hint at. Losing one only delays: waiters re-read at their deadline.
 CREATE TABLE outbox (
@@ -431,6 +433,7 @@ GRANT UPDATE (created_at) ON outbox TO waypost_relay;  -- row locks need a colum
 GRANT UPDATE (expires_at) ON requests TO waypost_relay;  -- the same
 GRANT DELETE ON worker_processes, alerts, probes, soft_bounces, suppressions, requests, provider_accounts, account_budgets, feeds
     TO waypost_relay;
+GRANT DELETE ON provider_events, inbound_messages, verdicts, messages, attempts TO waypost_relay;  -- retention
 
 -- waypost_segments: read only, whole tables; the segment compiler names the tenant in every scan.
 CREATE POLICY read_rows ON contacts FOR SELECT TO waypost_segments USING (true);

@@ -25,6 +25,7 @@ from waypost.store.alert_rules import Bounds
 from waypost.store.budgets import reopen_accounts
 from waypost.store.database import Database
 from waypost.store.reconcile import assume_sent, lose_in_flight, void_absent
+from waypost.store.retention import forget_events, forget_inbound, forget_messages, forget_verdicts
 from waypost.store.sweeps import (
     cancel_of_closed_tenants,
     date_fallbacks,
@@ -45,13 +46,18 @@ _RESOLVED = Counter("waypost_reconciled_total", "Rows that reconcile and sweeps 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long to wait: for one call, its fence and record, for proof of absence, at all; and for an execution."""
+    """How long to wait: for one call, its fence and record, for proof of absence, at all; and for an execution.
+
+    And for how many days what is over is kept, 0: for ever.
+    """
 
     call: timedelta = timedelta(seconds=10)
     record: timedelta = timedelta(seconds=10)
     margin: timedelta = timedelta(seconds=120)
     horizon: timedelta = timedelta(hours=24)
     orphan: timedelta = timedelta(seconds=30)
+    event_days: int = 90
+    message_days: int = 365
 
     @classmethod
     def of(cls, settings: WorkerSettings) -> "Patience":
@@ -60,6 +66,8 @@ class Patience:
             call=timedelta(seconds=settings.call_timeout_s),
             margin=timedelta(seconds=settings.unknown_margin_s),
             horizon=timedelta(seconds=settings.horizon_s),
+            event_days=settings.event_retention_days,
+            message_days=settings.message_retention_days,
         )
 
     @property
@@ -123,9 +131,21 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
         Loop(name="requests", interval_s=30, work=sweep.once("request_forgotten", forget_requests)),
         Loop(name="old-probes", interval_s=300, work=sweep.once("probe_forgotten", forget_probes)),
         Loop(name="old-alerts", interval_s=300, work=sweep.once("alert_forgotten", forget_alerts)),
+        *_retention(sweep, patience),
         Loop(name="watchdog", interval_s=5, work=watchdog.look),
         Loop(name="alerts", interval_s=5, work=alerts.look),
         Loop(name="gauges", interval_s=10, work=Gauges(database, lane).look),
+    ]
+
+
+def _retention(sweep: "Sweeper", patience: Patience) -> list[Loop]:
+    """What is over is kept for its time."""
+    events, messages = patience.event_days, patience.message_days
+    return [
+        Loop(name="old-events", interval_s=300, work=sweep.once("event_forgotten", forget_events, days=events)),
+        Loop(name="old-inbound", interval_s=300, work=sweep.once("inbound_forgotten", forget_inbound, days=events)),
+        Loop(name="old-verdicts", interval_s=300, work=sweep.once("verdict_forgotten", forget_verdicts, days=events)),
+        Loop(name="old-messages", interval_s=300, work=sweep.once("message_forgotten", forget_messages, days=messages)),
     ]
 
 

@@ -1,0 +1,152 @@
+"""What is forgotten after its time, and what never is."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from pydantic import ValidationError
+
+from tests.relay.ledger import Attempt, Ledger
+from waypost.messaging.values import AttemptState
+from waypost.settings import WorkerSettings
+from waypost.store.database import Database
+from waypost.store.retention import forget_events, forget_inbound, forget_messages, forget_verdicts
+
+DAYS = 90
+OLD = timedelta(days=DAYS, seconds=60)
+YOUNG = timedelta(days=DAYS, seconds=-60)
+
+Forget = Callable[..., Awaitable[int]]
+
+
+async def forget(store: Database, step: Forget, *, days: int = DAYS, limit: int = 100) -> int:
+    async with store.transaction() as connection:
+        return await step(connection, days=days, limit=limit)
+
+
+async def add_event(ledger: Ledger, age: timedelta, **columns: Any) -> str:
+    event_id = str(uuid4())
+    base = {"account_id": ledger.account, "event_id": event_id, "kind": "delivery", "raw": "{}"}
+    await ledger.insert("provider_events", occurred_at="2020-01-01", **(base | columns))
+    await ledger.execute(
+        "UPDATE provider_events SET received_at = waypost_now() - %s WHERE event_id = %s", (age, event_id)
+    )
+    return event_id
+
+
+async def add_ended(ledger: Ledger, *attempts: Attempt, age: timedelta = OLD, **columns: Any) -> UUID:
+    ended = {"phase": "closed", "outcome": "sent", "outcome_reason": "accepted"}
+    message = await ledger.add_message(*attempts, **(ended | columns))
+    aged = "UPDATE messages SET created_at = waypost_now() - %s, outcome_at = waypost_now() - %s::interval WHERE id = %s"
+    await ledger.execute(aged, (age, None if columns.get("outcome", "sent") is None else age, message))
+    return message
+
+
+async def exists(ledger: Ledger, message: UUID) -> bool:
+    return bool(await ledger.execute("SELECT id FROM messages WHERE id = %s", (message,)))
+
+
+async def test_old_events_go_in_batches_and_young_ones_stay(store: Database, ledger: Ledger) -> None:
+    for _ in range(3):
+        await add_event(ledger, OLD)
+    young = await add_event(ledger, YOUNG)
+    assert [await forget(store, forget_events, limit=2) for _ in range(3)] == [2, 1, 0]
+    kept = await ledger.execute("SELECT event_id FROM provider_events WHERE account_id = %s", (ledger.account,))
+    assert kept == [{"event_id": young}]
+
+
+async def test_an_account_with_an_old_attempt_of_unknown_fate_keeps_its_events(store: Database, ledger: Ledger) -> None:
+    await add_event(ledger, OLD, kind="unparsable", apply_error="x")
+    message = await ledger.add_message(Attempt(AttemptState.UNKNOWN, age=OLD), phase="held")
+    assert await forget(store, forget_events) == 0
+    await ledger.execute("UPDATE attempts SET state = 'assumed_sent' WHERE message_id = %s", (message,))
+    assert await forget(store, forget_events) == 1
+
+
+async def test_old_inbound_texts_and_verdicts_go(store: Database, ledger: Ledger) -> None:
+    message = await ledger.add_message()
+    for age in (OLD, YOUNG):
+        at = (await ledger.execute("SELECT waypost_now() - %s AS at", (age,)))[0]["at"]
+        await ledger.insert(
+            "inbound_messages",
+            account_id=ledger.account,
+            provider_message_id=str(uuid4()),
+            channel="sms",
+            from_address="+436641234567",
+            to_address="+436641234568",
+            body="hi",
+            received_at=at,
+        )
+        await ledger.insert(
+            "verdicts", tenant_id=ledger.tenant, message_id=message, at=at, verdict="defer", reason="not_due"
+        )
+    for step in (forget_inbound, forget_verdicts):
+        assert [await forget(store, step, days=0), await forget(store, step), await forget(store, step)] == [0, 1, 0]
+
+
+async def test_a_message_that_ended_long_ago_goes_with_all_it_has(store: Database, ledger: Ledger) -> None:
+    old = await add_ended(ledger, Attempt(AttemptState.VOID), Attempt(AttemptState.ACCEPTED))
+    young = await add_ended(ledger, Attempt(), age=YOUNG)
+    attempt = (await ledger.attempts(old))[0]["id"]
+    event = await add_event(ledger, YOUNG, attempt_id=attempt)
+    await ledger.insert("verdicts", tenant_id=ledger.tenant, message_id=old, verdict="defer", reason="not_due")
+    assert await forget(store, forget_messages, days=0) == 0
+    assert [await forget(store, forget_messages) for _ in range(2)] == [1, 0]
+    assert not await exists(ledger, old)
+    assert await exists(ledger, young)
+    assert await ledger.attempts(old) == []
+    assert await ledger.execute("SELECT id FROM provider_events WHERE event_id = %s", (event,)) == []
+
+
+async def test_many_old_messages_go_in_batches(store: Database, ledger: Ledger) -> None:
+    for _ in range(3):
+        await add_ended(ledger, Attempt())
+    assert [await forget(store, forget_messages, limit=2) for _ in range(3)] == [2, 1, 0]
+
+
+@pytest.mark.parametrize("state", [AttemptState.IN_FLIGHT, AttemptState.UNKNOWN, AttemptState.ABANDONED])
+async def test_an_attempt_of_unknown_fate_is_never_forgotten(
+    store: Database, ledger: Ledger, state: AttemptState
+) -> None:
+    message = await add_ended(ledger, Attempt(state))
+    assert await forget(store, forget_messages) == 0
+    assert await exists(ledger, message)
+
+
+async def test_a_message_without_an_outcome_is_never_forgotten(store: Database, ledger: Ledger) -> None:
+    message = await add_ended(ledger, phase="ready", outcome=None, outcome_reason=None)
+    assert await forget(store, forget_messages) == 0
+    assert await exists(ledger, message)
+
+
+async def test_a_primary_stays_as_long_as_its_fallback_waits(store: Database, ledger: Ledger) -> None:
+    primary = await add_ended(ledger, Attempt())
+    fallback = await ledger.add_message(phase="waiting", due_at=None, part="fallback", primary_id=primary)
+    assert await forget(store, forget_messages) == 0
+    await ledger.execute("DELETE FROM messages WHERE id = %s", (fallback,))
+    assert await forget(store, forget_messages) == 1
+
+
+async def test_a_message_stays_as_long_as_its_key_is_kept(store: Database, ledger: Ledger) -> None:
+    request = uuid4()
+    message = await add_ended(ledger, Attempt(), source_id=request)
+    await ledger.insert(
+        "requests",
+        tenant_id=ledger.tenant,
+        id=request,
+        idempotency_key="receipt-1",
+        body_hash=b"",
+        message_id=message,
+        expires_at="2999-01-01",
+    )
+    assert await forget(store, forget_messages) == 0
+    await ledger.execute("DELETE FROM requests WHERE id = %s", (request,))
+    assert await forget(store, forget_messages) == 1
+
+
+def test_a_retention_under_what_queues_keep_is_refused() -> None:
+    assert WorkerSettings(event_retention_days=0, message_retention_days=15).message_retention_days == 15
+    with pytest.raises(ValidationError, match="at least 15 days"):
+        WorkerSettings(event_retention_days=14)
