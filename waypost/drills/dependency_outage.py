@@ -46,7 +46,7 @@ MEDIAN_RATIO = 2.0
 ANSWER_S = 1.0
 """While PostgreSQL is away a 503 comes within this."""
 _GRACE_S = 0.5
-"""Requests this close to the moment of an outage are of neither time."""
+"""Requests this soon after the moment of an outage are of neither time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class _Window:
 
     def of(self, heard: Heard) -> list[Response]:
         """What was answered to requests made well inside."""
-        return heard.between(self.since + _GRACE_S, self.until - _GRACE_S)
+        return heard.between(self.since + _GRACE_S, self.until - ANSWER_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from uuid import UUID
 
-import httpx
-
+from waypost.drills.posting import NoAnswerError, Poster
 from waypost.drills.tenants import DrillTenant
 
 _REQUEST_TIMEOUT_S = 10.0
@@ -62,12 +61,7 @@ class Clients:
     """Send messages at a rate, each until it is accepted."""
 
     def __init__(self, url: str, tenants: Sequence[DrillTenant], *, run: str) -> None:
-        self._http = httpx.AsyncClient(
-            base_url=url,
-            timeout=_REQUEST_TIMEOUT_S,
-            trust_env=False,
-            limits=httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=3.0),
-        )
+        self._api = Poster(url, timeout_s=_REQUEST_TIMEOUT_S)
         self._tenants = tenants
         self._run = run
         self._pending: set[asyncio.Task[None]] = set()
@@ -84,7 +78,7 @@ class Clients:
         for task in self._pending:
             task.cancel()
         await asyncio.gather(*self._pending, return_exceptions=True)
-        await self._http.aclose()
+        self._api.close()
 
     async def load(
         self, *, rate: float, until: asyncio.Event, at_least: int = 0, prefixes: Sequence[str] = ("ok",)
@@ -143,11 +137,11 @@ class Clients:
     ) -> tuple[int, dict[str, Any], float | None]:
         headers = {"authorization": f"Bearer {tenant.api_key}", "idempotency-key": key}
         try:
-            answer = await self._http.post("/v1/messages", json=body, headers=headers)
-        except httpx.TransportError:
+            answer = await self._api.post("/v1/messages", body, headers)
+        except NoAnswerError:
             return 0, {}, None
         wait = answer.headers.get("retry-after", "")
-        return answer.status_code, answer.json() if answer.is_success else {}, float(wait) if wait.isdigit() else None
+        return answer.status, answer.content() if answer.status == 202 else {}, float(wait) if wait.isdigit() else None
 
     def _body(self, recipient: str, number: int) -> dict[str, Any]:
         """Unlike any other message's: the same content twice for one recipient is a duplicate."""
