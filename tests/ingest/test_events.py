@@ -8,12 +8,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from tests.relay.ledger import NOW, Attempt, Ledger, arrivals, event
+from tests.relay.ledger import NOW, Attempt, Ledger, arrivals, event, until
 from waypost.messaging.provider import ProviderEvent
 from waypost.messaging.values import AttemptState, EventKind
+from waypost.relay.intake import Intake, IntakeMetrics
+from waypost.store import events as events_module
 from waypost.store.database import Database
-from waypost.store.events import apply_events, set_aside_oldest, store_events, store_unparsable
+from waypost.store.event_effects import Change
+from waypost.store.events import Taken, apply_events, set_aside, store_events, store_unparsable
 
 SIGNAL = "delivery-changed"
 
@@ -230,11 +234,50 @@ async def test_what_cannot_be_read_is_kept_and_never_applied(store: Database, le
     assert rows == [{"kind": "unparsable", "code": "malformed", "raw": "\N{REPLACEMENT CHARACTER}?"}]
 
 
-async def test_an_event_that_cannot_be_applied_is_set_aside(store: Database, ledger: Ledger) -> None:
+async def test_the_event_that_cannot_be_applied_is_set_aside_and_no_other(
+    store: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process holds the oldest one meanwhile."""
+    held, poison, sound = [await ledger.add_message(Attempt(AttemptState.UNKNOWN), phase="held") for _ in range(3)]
+    async with store.transaction() as connection:
+        events = [event(message, EventKind.SEND) for message in (held, poison, sound)]
+        ids = await store_events(connection, arrivals(ledger.account, events))
+
+    async def weigh_all(connection: Any, taken: Sequence[Taken]) -> list[Change]:
+        if any(each.message_id == poison for each in taken):
+            raise ValueError
+        return await plain(connection, taken)
+
+    plain = events_module._weigh_all
+    monkeypatch.setattr(events_module, "_weigh_all", weigh_all)
+    async with store.transaction() as other:
+        await other.execute("SELECT FROM provider_events WHERE id = %s FOR UPDATE", (min(ids),))
+        await _run_intake(store, until_applied=(ledger, sound))
+    await _run_intake(store, until_applied=(ledger, held))
+    rows = await ledger.execute("SELECT message_id, apply_error FROM provider_events WHERE id = ANY(%s)", (ids,))
+    assert {row["message_id"]: row["apply_error"] for row in rows} == {held: None, poison: "ValueError", sound: None}
+
+
+async def _run_intake(store: Database, *, until_applied: tuple[Ledger, UUID]) -> None:
+    ledger, message = until_applied
+    intake = Intake(store, IntakeMetrics(CollectorRegistry()), batch=500, signal=SIGNAL)
+    running = asyncio.create_task(intake.run())
+
+    async def applied() -> bool:
+        return bool((await ledger.message(message))["outcome"] == "sent")
+
+    try:
+        await until(applied)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_an_event_set_aside_is_never_applied(store: Database, ledger: Ledger) -> None:
     message = await ledger.add_message(Attempt())
     async with store.transaction() as connection:
-        await store_events(connection, arrivals(ledger.account, [event(message, EventKind.SEND)]))
-        await set_aside_oldest(connection, error="ValueError")
+        (stored,) = await store_events(connection, arrivals(ledger.account, [event(message, EventKind.SEND)]))
+        await set_aside(connection, stored, error="ValueError")
         assert (await apply_events(connection, limit=10, signal=SIGNAL)).events == 0
 
 

@@ -16,7 +16,7 @@ from psycopg.errors import ProgramLimitExceeded
 
 from waypost.messaging.provider import ProviderEvent
 from waypost.store.database import Database, DatabaseAway
-from waypost.store.events import apply_events, set_aside_oldest, store_events, store_unparsable
+from waypost.store.events import apply_events, oldest_waiting, set_aside, store_events, store_unparsable
 from waypost.store.notifications import OUTBOX_CHANNEL, notify
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,15 @@ class _Waiter:
     done: asyncio.Future[None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Suspect:
+    """An event that may be why a batch failed; no `event` yet: the batch has just failed."""
+
+    event: int | None = None
+    failures: int = 0
+    """How often it failed by itself."""
+
+
 class Intake:
     """Group commit for whoever brings events, and the task that applies them."""
 
@@ -89,22 +98,22 @@ class Intake:
 
     async def run(self) -> None:
         """Apply what is stored, told at once and polling as a fallback (another process may have died on its share)."""
-        failures = 0
+        suspect: _Suspect | None = None
         while True:
             try:
-                limit = 1 if failures else self._batch
-                applied = await self._apply(limit)
-                failures = 0
+                if suspect is not None:
+                    suspect = await self._whom_to_suspect(suspect)
+                applied = await self._apply(suspect)
                 if not applied:
                     await self._wait()
-                elif applied < limit:
+                elif suspect is None and applied < self._batch:
                     await asyncio.sleep(_APART_S)
+                suspect = None
             except DatabaseAway:  # deadlocks and time-outs too: they pass
                 await asyncio.sleep(_AWAY_S)
             except Exception as error:
-                failures += 1
                 logger.warning("events not applied", extra={"error": type(error).__name__})
-                failures = await self._after(failures, error)
+                suspect = await self._after(suspect, error)
 
     async def _write_all(self) -> None:
         while self._waiting:
@@ -148,10 +157,11 @@ class Intake:
             self._metrics.lag.observe(max(0.0, now - event.occurred_at.timestamp()))
         self._told.set()
 
-    async def _apply(self, limit: int) -> int:
+    async def _apply(self, suspect: _Suspect | None) -> int:
         self._told.clear()
+        only = suspect.event if suspect else None
         async with self._database.transaction() as connection:
-            applied = await apply_events(connection, limit=limit, signal=self._signal)
+            applied = await apply_events(connection, limit=self._batch, signal=self._signal, only=only)
         self._metrics.applied.inc(applied.events)
         if applied.hints:
             await notify(self._database, OUTBOX_CHANNEL)
@@ -163,18 +173,27 @@ class Intake:
         except TimeoutError:
             return
 
-    async def _after(self, failures: int, error: Exception) -> int:
-        """The failures to go on with: what fails again and again by itself is set aside, never tried in a circle."""
-        await asyncio.sleep(0.05 * failures)
-        if failures <= _TRIES_ALONE:
-            return failures
+    async def _whom_to_suspect(self, suspect: _Suspect) -> _Suspect | None:
+        """The oldest event that nobody else has in hand, with its failures so far; None: there is none any more."""
+        async with self._database.transaction() as connection:
+            oldest = await oldest_waiting(connection)
+        if oldest is None or oldest == suspect.event:
+            return suspect if oldest else None
+        return _Suspect(oldest)
+
+    async def _after(self, suspect: _Suspect | None, error: Exception) -> _Suspect | None:
+        """Whom to try by itself: what fails again and again is set aside by its id, never tried in a circle."""
+        suspect = _Suspect(suspect.event, suspect.failures + 1) if suspect else _Suspect()
+        await asyncio.sleep(0.05 * (suspect.failures + 1))
+        if suspect.event is None or suspect.failures < _TRIES_ALONE:
+            return suspect
         try:
             async with self._database.transaction() as connection:
-                await set_aside_oldest(connection, error=type(error).__name__)
+                await set_aside(connection, suspect.event, error=type(error).__name__)
         except DatabaseAway:
-            return failures
+            return suspect
         self._metrics.unusable.labels("not_applied").inc()
-        return 0
+        return None
 
 
 def _finish(waiters: Sequence[_Waiter]) -> None:

@@ -93,6 +93,12 @@ FROM provider_events WHERE applied_at IS NULL AND apply_error IS NULL
 ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
 """
 
+_TAKE_ONE = """
+SELECT id, tenant_id, message_id, attempt_id, kind, provider_message_id, permanent, machine, occurred_at
+FROM provider_events WHERE id = %s AND applied_at IS NULL AND apply_error IS NULL
+FOR UPDATE SKIP LOCKED
+"""
+
 # All attempts of the messages, for evidence of one may concern another.
 _LOCK_ATTEMPTS = """
 SELECT a.tenant_id, a.message_id, a.id, a.number, a.state, a.resolution, a.dup_accept, a.send_event_at,
@@ -176,13 +182,14 @@ class Applied:
     """Hints were written: tell the outbox."""
 
 
-async def apply_events(connection: Connection, *, limit: int, signal: str) -> Applied:
+async def apply_events(connection: Connection, *, limit: int, signal: str, only: int | None = None) -> Applied:
     """Fold the oldest unapplied events into attempts and messages, and do all that follows from them.
 
-    Any number of processes may run it. `signal` is what wakes an execution that waits with a fallback.
+    Any number of processes may run it. `signal` is what wakes an execution that waits with a fallback. `only` is the
+    id of the one event to apply.
     """
     async with connection.cursor(binary=True) as cursor:
-        await cursor.execute(_TAKE, (limit,))
+        await cursor.execute(*((_TAKE, (limit,)) if only is None else (_TAKE_ONE, (only,))))
         taken = [_taken(*row) for row in await cursor.fetchall()]
     if not taken:
         return Applied(0)
@@ -194,16 +201,26 @@ async def apply_events(connection: Connection, *, limit: int, signal: str) -> Ap
     return Applied(len(taken), hints)
 
 
-_MARK_FAILED = """
-UPDATE provider_events SET apply_error = %s WHERE id = (
-    SELECT id FROM provider_events WHERE applied_at IS NULL AND apply_error IS NULL
-    ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
+_OLDEST = """
+SELECT id FROM provider_events WHERE applied_at IS NULL AND apply_error IS NULL
+ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
 """
 
 
-async def set_aside_oldest(connection: Connection, *, error: str) -> None:
-    """Take the oldest unapplied event out of the way, saying by `error` (a type, no text) why it cannot be applied."""
-    await connection.execute(_MARK_FAILED, (error,))
+async def oldest_waiting(connection: Connection) -> int | None:
+    """The id of the oldest unapplied event that no other process is applying just now."""
+    row = await (await connection.execute(_OLDEST)).fetchone()
+    return row[0] if row else None
+
+
+_MARK_FAILED = """
+UPDATE provider_events SET apply_error = %s WHERE id = %s AND applied_at IS NULL AND apply_error IS NULL
+"""
+
+
+async def set_aside(connection: Connection, event: int, *, error: str) -> None:
+    """Take an unapplied event out of the way, saying by `error` (a type, no text) why it cannot be applied."""
+    await connection.execute(_MARK_FAILED, (error, event))
 
 
 def _may_be_probe(event: Taken) -> bool:
