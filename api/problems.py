@@ -63,6 +63,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "conflict": Kind(409, "The present state forbids this"),
         "name_taken": Kind(409, "The name is taken"),
         "key_revoked": Kind(409, "The key is revoked"),
+        "key_expired": Kind(409, "The key has expired"),
+        "key_rotated": Kind(409, "The key was rotated before"),
         "sender_in_use": Kind(409, "Messages refer to the sender"),
         "default_sender_race": Kind(409, "Two senders became the default at once"),
         "template_channel": Kind(409, "The template has another channel"),

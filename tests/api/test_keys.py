@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 
-from tests.api.running import ADMIN_KEY, Api, ok, problem
+from tests.api.running import ADMIN_KEY, Api, Tenant, ok, problem
 from tests.services import Database
 from waypost.messaging.values import Mode
 from waypost.store.key_tokens import make_token, read_token
@@ -96,8 +97,32 @@ async def test_rotation_makes_a_twin_and_ends_the_old_key_after_its_grace(api: A
     await ok(tenant.client.get("/v1/senders"))
     ends = datetime.fromisoformat((await ok(api.admin.get(path)))["expires_at"])
     assert timedelta(minutes=59) < ends - datetime.now(UTC) <= timedelta(hours=1)
-    await ok(api.admin.post(f"{path}/rotate", json={"grace_seconds": 0}))
+    assert made["expires_at"] is None
+
+
+async def test_without_a_grace_the_old_key_ends_at_once(api: Api) -> None:
+    tenant = await api.tenant()
+    await ok(api.admin.post(f"{_path(tenant)}/rotate", json={"grace_seconds": 0}))
     await problem(tenant.client.get("/v1/senders"), 401, "unauthorized")
+
+
+def _path(tenant: Tenant) -> str:
+    return f"/v1/tenants/{tenant.id}/keys/{tenant.key.split('_')[2]}"
+
+
+async def test_an_expired_key_cannot_be_rotated(api: Api, module_database: Database) -> None:
+    tenant = await api.tenant()
+    with psycopg.connect(module_database.owner_url) as connection:
+        connection.execute("UPDATE api_keys SET expires_at = waypost_now() WHERE tenant_id = %s", (tenant.id,))
+    await problem(api.admin.post(f"{_path(tenant)}/rotate", json={}), 409, "key_expired")
+
+
+async def test_rotations_at_the_same_time_make_one_key(api: Api) -> None:
+    tenant = await api.tenant()
+    answers = await asyncio.gather(*(api.admin.post(f"{_path(tenant)}/rotate", json={}) for _ in range(5)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
+    await problem(api.admin.post(f"{_path(tenant)}/rotate", json={}), 409, "key_rotated")
+    assert len((await ok(api.admin.get(f"/v1/tenants/{tenant.id}/keys")))["data"]) == 2
 
 
 async def test_a_revoked_key_cannot_be_rotated(api: Api) -> None:

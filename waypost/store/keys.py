@@ -77,11 +77,10 @@ async def rotate_key(
 ) -> tuple[ApiKeyRow, KeyToken]:
     """A new key like this one, which itself ends after `grace` (or sooner, where it was to expire sooner).
 
-    Raises `NotFoundError`, `ConflictError` where the key is revoked.
+    Raises `NotFoundError`, `ConflictError` where the key is revoked, has expired or was rotated before.
     """
-    old = await get_key(session, tenant, key_id)
-    if old.revoked_at is not None:
-        raise ConflictError("This key is revoked; make a new one.", code="key_revoked")
+    old = await get_key(session, tenant, key_id, lock=True)
+    await _check_rotates(session, old)
     fresh = await _insert(
         session,
         tenant,
@@ -96,6 +95,18 @@ async def rotate_key(
     return fresh
 
 
+async def _check_rotates(session: AsyncSession, key: ApiKeyRow) -> None:
+    """Of a locked key. A statement of its own, for it must see what was committed while the lock was waited for."""
+    if key.revoked_at is not None:
+        raise ConflictError("This key is revoked; make a new one.", code="key_revoked")
+    twin = select(ApiKeyRow.id).where(col(ApiKeyRow.tenant_id) == key.tenant_id, col(ApiKeyRow.rotated_from) == key.id)
+    if (await session.exec(twin.limit(1))).first() is not None:
+        raise ConflictError("This key was rotated before; rotate the key that follows it.", code="key_rotated")
+    expired = select(ApiKeyRow.id).where(col(ApiKeyRow.id) == key.id, col(ApiKeyRow.expires_at) <= NOW)
+    if (await session.exec(expired)).first() is not None:
+        raise ConflictError("This key has expired; make a new one.", code="key_expired")
+
+
 async def revoke_key(session: AsyncSession, tenant: UUID, key_id: str) -> None:
     """End a key at once; ending it again changes nothing. Raises `NotFoundError`."""
     row = await get_key(session, tenant, key_id)
@@ -104,9 +115,11 @@ async def revoke_key(session: AsyncSession, tenant: UUID, key_id: str) -> None:
         await session.flush()
 
 
-async def get_key(session: AsyncSession, tenant: UUID, key_id: str) -> ApiKeyRow:
-    """One key of a tenant. Raises `NotFoundError`."""
+async def get_key(session: AsyncSession, tenant: UUID, key_id: str, *, lock: bool = False) -> ApiKeyRow:
+    """One key of a tenant; `lock`: nobody else changes it until the transaction ends. Raises `NotFoundError`."""
     query = select(ApiKeyRow).where(col(ApiKeyRow.tenant_id) == tenant, col(ApiKeyRow.key_id) == key_id)
+    if lock:
+        query = query.with_for_update()
     row = (await session.exec(query)).one_or_none()
     if row is None:
         raise NotFoundError("key")
