@@ -10,8 +10,10 @@ with workflow.unsafe.imports_passed_through():
     from activities.contracts.sending import Sending, SendInput, SendResult, Step
     from workflows.names import DELIVERED_SIGNAL, MESSAGE_WORKFLOW, STATE_ATTRIBUTE
 
-SEND_TIMEOUT = timedelta(seconds=30)
-"""Longer than budget wait, fence, the provider call's total deadline and the record's commit together."""
+SEND_TIMEOUT = timedelta(seconds=45)
+"""Longer than the waits for a slot (8 s) and for budget (8 s), the fence (2 s), the provider call's total deadline
+(10 s unless set longer) and the record's commit (8 s) together. It only ends the patience with a worker that beats: if
+it passes all the same, the next run finds the open attempt and sends nothing."""
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=5)
 """So long a worker may be silent before its send is tried elsewhere. It only asks again: the claim keeps it from

@@ -13,7 +13,15 @@ from activities.contracts.sending import Step
 from tests.activities.sending_bench import Bench, Blocked
 from tests.relay.ledger import until
 from waypost.providers.errors import EndpointRefusedError
+from waypost.settings import WorkerSettings
 from waypost.store.errors import CredentialsError
+from workflows.message import SEND_TIMEOUT
+
+
+def test_the_time_out_of_a_send_is_longer_than_all_its_waits_together() -> None:
+    waits = 2 * sending._PATIENCE.total_seconds() + doors.FENCE_S + sending.RECORD_PATIENCE_S
+    call: float = WorkerSettings.model_fields["call_timeout_s"].default
+    assert waits + call + 5 < SEND_TIMEOUT.total_seconds()
 
 
 async def test_a_call_that_comes_too_long_after_its_claim_is_not_made(
