@@ -1,8 +1,10 @@
 """Everything that can be set, from the environment only. `waypost config` prints it; secrets have no default."""
 
 from functools import cached_property
+from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -70,12 +72,26 @@ class TemporalSettings(BaseSettings):
     address: str = Field(default="127.0.0.1:7233", description="Temporal's frontend, host:port")
     namespace: str = Field(default="default", description="Temporal namespace")
     api_key: SecretStr | None = Field(default=None, description="API key, where the frontend asks for one")
-    tls: bool = Field(default=False, description="Connect by TLS")
+    tls: bool | None = Field(
+        default=None, description="Connect by TLS; not set: where an API key or one of the files below is given"
+    )
+    tls_client_cert_path: Path | None = Field(default=None, description="Client certificate (PEM), for mTLS")
+    tls_client_key_path: Path | None = Field(default=None, description="Its private key (PEM)")
+    tls_server_ca_cert_path: Path | None = Field(
+        default=None, description="Certificates (PEM) that sign the frontend's, instead of the usual ones"
+    )
+    tls_server_name: str | None = Field(default=None, description="Name in the frontend's certificate, if another")
     ui_url: str = Field(
         default="http://127.0.0.1:8233",
         validation_alias="WAYPOST_TEMPORAL_UI_URL",
         description="Base URL of the Temporal Web UI, for links",
     )
+
+    @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> Self:
+        if (self.tls_client_cert_path is None) != (self.tls_client_key_path is None):
+            raise ValueError("TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH go together")
+        return self
 
 
 class WorkerSettings(_Group):

@@ -2,16 +2,35 @@
 
 import dataclasses
 from datetime import timedelta
+from pathlib import Path
+from typing import Literal
 
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.runtime import Runtime
-from temporalio.service import GrpcCompression, KeepAliveConfig
+from temporalio.service import GrpcCompression, KeepAliveConfig, TLSConfig
 
 from waypost.settings import TemporalSettings
 from waypost.temporal.failures import ReferencesOnlyFailureConverter
 
 DATA_CONVERTER = dataclasses.replace(DataConverter.default, failure_converter_class=ReferencesOnlyFailureConverter)
+
+
+def tls_of(settings: TemporalSettings) -> TLSConfig | Literal[False]:
+    """How to connect: by TLS where that is asked for, or where a key or certificate would else go over in clear."""
+    asked = settings.api_key or settings.tls_client_cert_path or settings.tls_server_ca_cert_path
+    if settings.tls is False or (settings.tls is None and not asked and not settings.tls_server_name):
+        return False
+    return TLSConfig(
+        server_root_ca_cert=_read(settings.tls_server_ca_cert_path),
+        domain=settings.tls_server_name,
+        client_cert=_read(settings.tls_client_cert_path),
+        client_private_key=_read(settings.tls_client_key_path),
+    )
+
+
+def _read(path: Path | None) -> bytes | None:
+    return path.read_bytes() if path else None
 
 
 async def connect(settings: TemporalSettings, *, lazy: bool = False, runtime: Runtime | None = None) -> Client:
@@ -20,7 +39,7 @@ async def connect(settings: TemporalSettings, *, lazy: bool = False, runtime: Ru
         settings.address,
         namespace=settings.namespace,
         api_key=settings.api_key.get_secret_value() if settings.api_key else None,
-        tls=settings.tls,
+        tls=tls_of(settings),
         data_converter=DATA_CONVERTER,
         lazy=lazy,
         runtime=runtime,
