@@ -31,6 +31,7 @@ def gate_facts(message: LoadedMessage) -> GateFacts:
         suppression=SuppressionReason(message.suppression) if message.suppression else None,
         consent=message.consent,
         primary=_primary(message),
+        contact_deleted=message.contact_deleted,
     )
 
 

@@ -126,9 +126,9 @@ async def get_contact(caller: Reader, services: WithServices, external_id: Exter
 
 @router.delete("/v1/contacts/{external_id}", status_code=204)
 async def delete_contact(caller: Writer, services: WithServices, external_id: ExternalIdPath) -> None:
-    """Forget a contact. Messages that were accepted keep the address they were accepted with."""
-    async with services.app_db.session(caller.tenant_id) as session:
-        await store.delete_contact(session, caller.tenant_id, external_id)
+    """Forget a contact and cancel its messages that have not gone out. Those that have keep their own address."""
+    async with services.app_db.transaction(caller.tenant_id) as connection:
+        await store.delete_contact(connection, caller.tenant_id, external_id)
 
 
 @router.get("/v1/contacts")

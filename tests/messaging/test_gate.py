@@ -58,6 +58,7 @@ def test_a_message_that_nothing_holds_is_sent() -> None:
         (replace(FREE, suppression=SuppressionReason.STOP), Refuse(Outcome.SUPPRESSED, "stop")),
         (replace(FREE, suppression=SuppressionReason.MANUAL), Refuse(Outcome.SUPPRESSED, "manual")),
         (replace(FREE, consent=False), Refuse(Outcome.SUPPRESSED, "no_consent")),
+        (replace(FREE, contact_deleted=True, cancel_requested=True), Refuse(Outcome.CANCELLED, "contact_deleted")),
         (
             replace(FREE, late_policy="skip", meant_for=NOW - HOUR, late_after=timedelta(minutes=59)),
             Refuse(Outcome.SKIPPED, "late"),
@@ -187,6 +188,7 @@ _facts = st.builds(
     suppression=st.sampled_from([None, *SuppressionReason]),
     consent=st.sampled_from([None, True, False]),
     primary=st.none() | _primaries,
+    contact_deleted=st.booleans(),
 )
 
 
@@ -198,6 +200,7 @@ def test_nothing_goes_out_where_something_forbids_it(facts: GateFacts) -> None:
     assert facts.account is AccountState.OPEN
     assert facts.due_at <= facts.now < facts.expires_at
     assert not facts.cancel_requested
+    assert not facts.contact_deleted
     assert facts.suppression in (None, SuppressionReason.UNSUBSCRIBED)
     assert facts.consent is not False
 

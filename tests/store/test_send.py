@@ -46,8 +46,14 @@ async def test_everything_about_a_message_in_one_statement(app: Database, ledger
     assert (found.from_address, found.payload) == ("us@example.com", {"data": {"n": 1}})
     assert (found.contact_external_id, found.contact_locale, found.consent) == ("u-1", "de", True)
     assert found.contact_attributes == {"plan": "pro"}
+    assert not found.contact_deleted
     assert (found.suppression, found.primary_delivery, found.fallback_id, found.open_attempt_id) == (None,) * 4
     assert abs(found.now - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+async def test_a_message_whose_contact_is_gone_says_so(app: Database, ledger: Ledger) -> None:
+    message = await ledger.add_message(contact_id=uuid4(), phase="ready")
+    assert (await loaded(app, ledger, message)).contact_deleted
 
 
 async def test_another_tenant_sees_nothing(app: Database, ledger: Ledger) -> None:

@@ -78,6 +78,8 @@ class GateFacts:
     consent: bool | None
     """The contact's word on this channel; None: never asked."""
     primary: PrimaryFacts | None = None
+    contact_deleted: bool = False
+    """The message is for a contact that is not there any more, nor is its word."""
 
 
 def verdict(facts: GateFacts) -> Verdict:
@@ -88,6 +90,8 @@ def verdict(facts: GateFacts) -> Verdict:
 def _refusal(facts: GateFacts) -> Refuse | None:
     if facts.tenant in (TenantState.CLOSING, TenantState.CLOSED):
         return Refuse(Outcome.CANCELLED, "tenant_closed")
+    if facts.contact_deleted:
+        return Refuse(Outcome.CANCELLED, "contact_deleted")
     if facts.cancel_requested:
         return Refuse(Outcome.CANCELLED, "cancelled_by_caller")
     if facts.now >= facts.expires_at:

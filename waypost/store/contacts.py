@@ -7,7 +7,7 @@ from uuid import UUID
 
 import orjson
 from psycopg import AsyncConnection
-from sqlmodel import col, delete, select
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from waypost.messaging import ids
@@ -66,10 +66,43 @@ async def list_contacts(session: AsyncSession, tenant: UUID, *, after: Place | N
     return await fetch_page(session, query, ContactRow, after=after, limit=limit)
 
 
-async def delete_contact(session: AsyncSession, tenant: UUID, external_id: str) -> None:
-    """Forget a contact; messages that were accepted keep their own address. Raises `NotFoundError`."""
-    statement = delete(ContactRow).where(
-        col(ContactRow.tenant_id) == tenant, col(ContactRow.external_id) == external_id
-    )
-    if (await session.exec(statement)).rowcount == 0:
+_DELETE = "DELETE FROM contacts WHERE tenant_id = %(tenant)s AND id = %(contact)s RETURNING id"
+
+# The rows first, primary before fallback as the send path locks them: a claim that is under way holds the lock, and the
+# next statement's snapshot then shows its attempt.
+_LOCK_MESSAGES = """
+SELECT id FROM messages WHERE tenant_id = %(tenant)s AND contact_id = %(contact)s AND outcome IS NULL
+ORDER BY primary_id IS NOT NULL, id FOR UPDATE
+"""
+
+# Rows that are rows end here. Where an execution is open, or an attempt may be out there, the mark forbids the next
+# claim, and the gate finds the contact gone.
+_CANCEL_MESSAGES = """
+WITH open AS (
+    SELECT m.id, m.phase IN ('ready', 'waiting') AND NOT EXISTS (
+               SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
+               AND a.state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent', 'abandoned')) AS ours
+    FROM messages m WHERE m.tenant_id = %(tenant)s AND m.contact_id = %(contact)s AND m.outcome IS NULL
+), closed AS (
+    UPDATE messages m SET phase = 'closed', outcome = 'cancelled', outcome_reason = 'contact_deleted',
+           outcome_at = waypost_now(), hold_reason = NULL, due_at = COALESCE(m.due_at, waypost_now())
+    FROM open o WHERE m.tenant_id = %(tenant)s AND m.id = o.id AND o.ours RETURNING m.id
+), marked AS (
+    UPDATE messages m SET cancel_requested_at = COALESCE(m.cancel_requested_at, waypost_now())
+    FROM open o WHERE m.tenant_id = %(tenant)s AND m.id = o.id AND NOT o.ours
+)
+INSERT INTO verdicts (tenant_id, message_id, verdict, reason, outcome)
+SELECT %(tenant)s, id, 'refuse', 'contact_deleted', 'cancelled' FROM closed
+"""
+
+
+async def delete_contact(connection: AsyncConnection[Any], tenant: UUID, external_id: str) -> None:
+    """Forget a contact, and cancel its messages that nobody has claimed: its word went with it.
+
+    Messages that went out keep their own address. Raises `NotFoundError`.
+    """
+    values = {"tenant": tenant, "contact": ids.contact_id(tenant=tenant, external_id=external_id)}
+    if await (await connection.execute(_DELETE, values)).fetchone() is None:
         raise NotFoundError("contact")
+    await connection.execute(_LOCK_MESSAGES, values)
+    await connection.execute(_CANCEL_MESSAGES, values)

@@ -64,6 +64,7 @@ class LoadedMessage:
     contact_time_zone: str | None
     contact_attributes: dict[str, Any] | None
     consent: bool | None
+    contact_deleted: bool
     suppression: str | None
     primary_outcome: str | None
     primary_delivery: str | None
@@ -95,6 +96,7 @@ SELECT waypost_now() AS now, m.tenant_id, m.id, m.phase, m.outcome, m.part, m.la
        c.external_id AS contact_external_id, c.email AS contact_email, c.phone AS contact_phone,
        c.locale AS contact_locale, c.time_zone AS contact_time_zone, c.attributes AS contact_attributes,
        (c.consent ->> m.channel)::boolean AS consent,
+       m.contact_id IS NOT NULL AND c.id IS NULL AS contact_deleted,
        x.reason AS suppression,
        p.outcome AS primary_outcome, p.delivery AS primary_delivery, p.bounced AS primary_bounced,
        p.undeliverable AS primary_undeliverable,
