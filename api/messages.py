@@ -97,7 +97,7 @@ async def get_message(
     caller: Annotated[Caller, needs(Scope.MESSAGES_READ)], services: WithServices, message_id: MessageId
 ) -> Response:
     """The whole story of a message: every verdict, attempt and event, in order, and the link to its execution."""
-    story = await message_story.story(services.app_db, tenant=caller.tenant_id, message=message_id)
+    story = await message_story.story(services.app_db, tenant=caller.tenant_id, mode=caller.mode, message=message_id)
     if story is None:
         raise MessageNotFoundError
     return _json(show_story(story, _links(services)))
@@ -116,8 +116,9 @@ async def list_messages(
     created_after: Annotated[AwareDatetime | None, Query(description="At or after")] = None,
     created_before: Annotated[AwareDatetime | None, Query(description="Before")] = None,
 ) -> Response:
-    """Messages, newest first."""
+    """Messages of the key's own mode, newest first."""
     which = message_story.Filter(
+        mode=caller.mode,
         outcome=outcome,
         phase=phase,
         source=source,
@@ -143,7 +144,9 @@ async def cancel_message(
     caller: Annotated[Caller, needs(Scope.MESSAGES_WRITE)], services: WithServices, message_id: MessageId
 ) -> Response:
     """Cancel a message that was not handed to its provider, and the fallback that waits for it."""
-    came_to = await message_cancel.cancel(services.app_db, tenant=caller.tenant_id, message=message_id)
+    came_to = await message_cancel.cancel(
+        services.app_db, tenant=caller.tenant_id, mode=caller.mode, message=message_id
+    )
     status = 200 if came_to is Cancellation.CANCELLED else 202
     return _json({"id": message_id, "status": came_to}, status=status)
 

@@ -259,7 +259,7 @@ CREATE UNIQUE INDEX messages_fallback ON messages (tenant_id, primary_id) WHERE 
 CREATE INDEX messages_dispatched ON messages (lane, tenant_id, dispatched_at) WHERE phase = 'dispatched';
 CREATE INDEX messages_held ON messages (tenant_id, id) WHERE phase = 'held';
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE phase <> 'closed';
-CREATE INDEX messages_by_creation ON messages (tenant_id, created_at, id);
+CREATE INDEX messages_by_creation ON messages (tenant_id, mode, created_at, id);
 CREATE INDEX messages_by_contact ON messages (tenant_id, contact_id, created_at, id) WHERE contact_id IS NOT NULL;
 CREATE INDEX messages_not_sent ON messages (tenant_id, outcome, created_at, id) WHERE outcome <> 'sent';
 CREATE INDEX messages_by_tag ON messages USING gin (tags) WHERE tags IS NOT NULL;

@@ -85,6 +85,23 @@ async def test_a_message_that_is_not_there_or_another_tenants_is_not_found(
     assert made["id"] not in [message["id"] for message in await _all(shop)]
 
 
+async def test_a_key_sees_and_cancels_messages_of_its_own_mode_only(api: Api, module_database: Database) -> None:
+    shop = await open_shop(api, module_database)
+    live = await api.key(shop.id, mode="live")
+    test, real = [(await shop.sent(receipt(fallback=FALLBACK)))["id"] for _ in range(2)]
+    shop.rows("UPDATE messages SET mode = 'live' WHERE id = %s OR primary_id = %s", real, real)
+    for client, own, other in ((shop.client, test, real), (live.client, real, test)):
+        listed = (await ok(client.get("/v1/messages")))["data"]
+        assert {own} == {message["id"] for message in listed if message["primary_id"] is None}
+        assert len(listed) == 2
+        await problem(client.get(f"/v1/messages/{other}"), 404, "not_found")
+        await problem(client.post(f"/v1/messages/{other}/cancel"), 404, "not_found")
+        assert shop.message(other)["cancel_requested_at"] is None
+    for client, own in ((shop.client, test), (live.client, real)):
+        assert (await ok(client.get(f"/v1/messages/{own}")))["id"] == own
+        assert (await ok(client.post(f"/v1/messages/{own}/cancel")))["status"] == "cancelled"
+
+
 async def _all(shop: Shop, **query: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     cursor = None

@@ -18,7 +18,8 @@ class Cancellation(StrEnum):
 # The rows first, primary before fallback as the send path locks them: a claim that is under way holds the lock, and the
 # next statement's snapshot then shows its attempt.
 _LOCK = """
-SELECT id FROM messages WHERE tenant_id = %(tenant)s AND (id = %(message)s OR primary_id = %(message)s)
+SELECT id FROM messages
+WHERE tenant_id = %(tenant)s AND mode = %(mode)s AND (id = %(message)s OR primary_id = %(message)s)
 ORDER BY id <> %(message)s FOR UPDATE
 """
 
@@ -28,7 +29,8 @@ WITH target AS (
     SELECT m.id, m.phase, m.outcome, m.cancel_requested_at,
            EXISTS (SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
                AND a.state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent', 'abandoned')) AS out_there
-    FROM messages m WHERE m.tenant_id = %(tenant)s AND (m.id = %(message)s OR m.primary_id = %(message)s)
+    FROM messages m
+    WHERE m.tenant_id = %(tenant)s AND m.mode = %(mode)s AND (m.id = %(message)s OR m.primary_id = %(message)s)
 ), allowed AS (
     SELECT FROM target WHERE id = %(message)s AND outcome IS NULL AND NOT out_there
 ), closed AS (
@@ -51,9 +53,12 @@ FROM target t WHERE t.id = %(message)s
 """
 
 
-async def cancel(database: Database, *, tenant: UUID, message: UUID) -> Cancellation:
-    """Cancel a message and the fallback that waits for it. Raises MessageNotFoundError, MessageTooLateError."""
-    values = {"tenant": tenant, "message": message}
+async def cancel(database: Database, *, tenant: UUID, mode: str, message: UUID) -> Cancellation:
+    """Cancel a message of this mode and the fallback that waits for it.
+
+    Raises MessageNotFoundError, MessageTooLateError.
+    """
+    values = {"tenant": tenant, "mode": mode, "message": message}
     async with database.transaction(tenant) as connection:
         await connection.execute(_LOCK, values)
         cursor = await connection.execute(_CANCEL, values)

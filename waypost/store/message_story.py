@@ -117,6 +117,7 @@ class Story:
 class Filter:
     """Which messages; None: any."""
 
+    mode: str
     outcome: str | None = None
     phase: str | None = None
     source: str | None = None
@@ -143,7 +144,7 @@ LEFT JOIN contacts c ON c.tenant_id = m.tenant_id AND c.id = m.contact_id
 LEFT JOIN templates t ON t.tenant_id = m.tenant_id AND t.id = m.template_id
 WHERE m.tenant_id = %(tenant)s AND """
 
-_ONE = _COLUMNS + "m.id = %(message)s"
+_ONE = _COLUMNS + "m.id = %(message)s AND m.mode = %(mode)s"
 
 # Each of these takes the newest within its bound, in order.
 _ATTEMPTS = """
@@ -163,9 +164,9 @@ ORDER BY e.occurred_at DESC, e.id DESC LIMIT %(most)s
 """
 
 
-async def story(database: Database, *, tenant: UUID, message: UUID) -> Story | None:
-    """The whole story of a message in one round trip; None where the tenant has none of that id."""
-    which = {"tenant": tenant, "message": message}
+async def story(database: Database, *, tenant: UUID, mode: str, message: UUID) -> Story | None:
+    """The whole story of a message in one round trip; None where the tenant has none of that id and mode."""
+    which = {"tenant": tenant, "mode": mode, "message": message}
     async with database.transaction(tenant) as connection:
         one = await _ask(connection, MessageRow, _ONE, which)
         attempts = await _ask(connection, AttemptRow, _ATTEMPTS, {**which, "most": MAX_ATTEMPTS})
@@ -199,6 +200,7 @@ async def page(
 
 def _conditions(which: Filter, after: Place | None) -> tuple[list[sql.SQL], dict[str, Any]]:
     asked: dict[str, tuple[Any, sql.SQL]] = {
+        "mode": (which.mode, sql.SQL("m.mode = %(mode)s")),
         "outcome": (which.outcome, sql.SQL("m.outcome = %(outcome)s")),
         "phase": (which.phase, sql.SQL("m.phase = %(phase)s")),
         "source": (which.source, sql.SQL("m.source = %(source)s")),
