@@ -26,6 +26,9 @@ from waypost.store.audit import MessageStates, alerts_fired, compare, database_t
 
 NAME = "feed-outage"
 
+_MARGIN_S = 5
+"""A feed counts as silent after half of it, which must be longer than one poll of its queue (2 s)."""
+
 AMBIGUOUS = "ambiguous"
 _PREFIXES = (AMBIGUOUS, "ok", "ok")
 
@@ -46,7 +49,7 @@ class Plan:
 
 
 PLANS: Mapping[Scale, Plan] = {
-    Scale.SMOKE: Plan(rate=4, before_s=2, outage_s=9, after_s=2, horizon_s=24, drain_s=60, control_messages=60),
+    Scale.SMOKE: Plan(rate=4, before_s=2, outage_s=10, after_s=1, horizon_s=26, drain_s=60, control_messages=60),
     Scale.FULL: Plan(rate=6, before_s=20, outage_s=60, after_s=40, horizon_s=150, drain_s=300, control_messages=600),
 }
 
@@ -100,7 +103,7 @@ async def run(drill: DrillRun) -> Report:
     """The whole drill. Raises StackError where the stack does not come up."""
     plan = PLANS[drill.scale]
     where = environment(scale=drill.scale, seed=drill.seed)
-    settings = brisk_settings(horizon_s=plan.horizon_s)
+    settings = brisk_settings(horizon_s=plan.horizon_s, unknown_margin_s=_MARGIN_S)
     async with staged(StagingOptions(settings=settings, data=drill.data, beside=naive_process), drill.told) as staging:
         control_arm = ControlArm(staging, messages=plan.control_messages, kills_per_point=0, patience_s=plan.drain_s)
         controlling = asyncio.create_task(control_arm.run(CONTROL_FAULTS))
@@ -264,23 +267,24 @@ def _lossy_checks(arm: _ArmFound) -> list[Check]:
 
 
 def _alert_checks(plan: Plan, found: _Found) -> list[Check]:
-    """A person is told of the silence while it lasts, and of old unknowns before they are given up."""
-    silent = _first_alert(found, Rule.FEED_SILENT, found.accounts[DURABLE])
-    old = _first_alert(found, Rule.UNKNOWN_OLD, found.accounts[LOSSY])
+    """A person is told of the silence while it lasts and not before, and of old unknowns before they are given up."""
+    lasted = (found.outage.ended - found.outage.began).total_seconds()
+    silent = _alerts(found, Rule.FEED_SILENT, found.accounts[DURABLE])
+    old = _alerts(found, Rule.UNKNOWN_OLD, found.accounts[LOSSY])
     return [
-        at_most("alert feed_silent after, s", silent, (found.outage.ended - found.outage.began).total_seconds() + 0.5),
-        at_most("alert unknown_old after, s", old, plan.horizon_s),
+        equals("alert feed_silent before the outage", sum(after < 0 for after in silent), 0),
+        at_most("alert feed_silent after, s", min(silent, default=float("inf")), round(lasted, 1)),
+        at_most("alert unknown_old after, s", min(old, default=float("inf")), plan.horizon_s),
     ]
 
 
-def _first_alert(found: _Found, rule: Rule, account: DrillAccount) -> float:
-    """Seconds from the outage's beginning (unknown attempts may well be older); infinite where it never fired."""
-    times = [
-        (since - found.outage.began).total_seconds()
+def _alerts(found: _Found, rule: Rule, account: DrillAccount) -> list[float]:
+    """When it fired, in seconds from the outage's beginning; unknown attempts may well be older."""
+    return [
+        round((since - found.outage.began).total_seconds(), 1)
         for fired, subject, since in found.alerts
         if fired == rule and subject == str(account.id)
     ]
-    return round(min(times, default=float("inf")), 1)
 
 
 def _figures(found: _Found) -> dict[str, object]:
