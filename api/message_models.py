@@ -269,6 +269,13 @@ class Verdict(BaseModel):
     problem: Problem | None = None
 
 
+class Released(BaseModel):
+    """The message is due now, late as it is."""
+
+    id: UUID
+    status: Literal["released"]
+
+
 class Cancelled(BaseModel):
     """The message is cancelled, or will be when its execution next looks."""
 

@@ -78,6 +78,7 @@ class MessageShown(Shown):
     hold_reason: Annotated[str | None, Field(description="Why the message waits")]
     created_at: datetime
     send_at: datetime | None
+    late_approved_at: Annotated[datetime | None, Field(description="When it was released though late")]
     due_at: datetime | None
     expires_at: datetime
     dispatched_at: datetime | None
@@ -133,7 +134,7 @@ class EventShown(Shown):
     code: str | None
 
 
-Moment = Literal["accepted", "verdict", "attempt", "attempt_ended", "event", "cancel_requested", "outcome"]
+Moment = Literal["accepted", "verdict", "attempt", "attempt_ended", "event", "cancel_requested", "released", "outcome"]
 
 
 class TimelineEntry(Shown):
@@ -191,6 +192,7 @@ def show_message(row: MessageRow, links: MessageLinks) -> dict[str, Any]:
         "hold_reason": row.hold_reason,
         "created_at": row.created_at,
         "send_at": row.send_at,
+        "late_approved_at": row.late_approved_at,
         "due_at": row.due_at,
         "expires_at": row.expires_at,
         "dispatched_at": row.dispatched_at,
@@ -240,6 +242,8 @@ def _accepted(message: MessageRow) -> Iterator[TimelineEntry]:
     yield TimelineEntry(at=message.created_at, kind="accepted", text=f"Accepted on {message.channel}{when}.")
     if message.cancel_requested_at is not None:
         yield TimelineEntry(at=message.cancel_requested_at, kind="cancel_requested", text="The caller cancelled it.")
+    if message.late_approved_at is not None:
+        yield TimelineEntry(at=message.late_approved_at, kind="released", text="Released though it was late.")
 
 
 def _verdict(row: VerdictRow) -> TimelineEntry:

@@ -20,6 +20,7 @@ from api.message_models import (
     Cancelled,
     MessageAccepted,
     MessageIn,
+    Released,
     Tag,
 )
 from api.message_views import MessageLinks, MessageShown, MessageStory, Source, show_message, show_story
@@ -28,7 +29,7 @@ from api.services import Services, WithServices
 from waypost.messaging import ids
 from waypost.messaging.errors import MessageNotFoundError
 from waypost.messaging.values import Outcome, Phase
-from waypost.store import message_cancel, message_story
+from waypost.store import message_cancel, message_release, message_story
 from waypost.store.message_cancel import Cancellation
 from waypost.store.messages import Accepted
 
@@ -110,6 +111,7 @@ async def list_messages(
     page: AskedPage,
     outcome: Outcome | None = None,
     phase: Phase | None = None,
+    hold_reason: Annotated[str | None, Query(pattern="^[a-z_]{1,64}$", description="Why it waits")] = None,
     source: Source | None = None,
     tag: Annotated[Tag | None, Query()] = None,
     contact: Annotated[ExternalId | None, Query(description="A contact's external id")] = None,
@@ -121,6 +123,7 @@ async def list_messages(
         mode=caller.mode,
         outcome=outcome,
         phase=phase,
+        hold_reason=hold_reason,
         source=source,
         tag=tag,
         contact_id=ids.contact_id(tenant=caller.tenant_id, external_id=contact) if contact else None,
@@ -149,6 +152,15 @@ async def cancel_message(
     )
     status = 200 if came_to is Cancellation.CANCELLED else 202
     return _json({"id": message_id, "status": came_to}, status=status)
+
+
+@router.post("/v1/messages/{message_id}/release", response_model=Released, responses=problems(409))
+async def release_message(
+    caller: Annotated[Caller, needs(Scope.MESSAGES_WRITE)], services: WithServices, message_id: MessageId
+) -> Response:
+    """Send what is late and waits for an approval (the tenant's late_policy is ask), and approve its fallback."""
+    await message_release.release(services.app_db, tenant=caller.tenant_id, mode=caller.mode, message=message_id)
+    return _json({"id": message_id, "status": "released"})
 
 
 def _links(services: Services) -> MessageLinks:

@@ -70,6 +70,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "template_channel": Kind(409, "The template has another channel"),
         "idempotency_key_reused": Kind(409, "The idempotency key belongs to another body"),
         "too_late": Kind(409, "The message cannot be cancelled any more"),
+        "not_waiting_for_approval": Kind(409, "The message does not wait for an approval"),
         "template_moved": Kind(409, "The template is being published"),
         "body_too_large": Kind(413, "The body is too large"),
         "validation_failed": Kind(422, "The request is not valid"),

@@ -233,6 +233,7 @@ CREATE TABLE messages (
     hold_reason text,
     due_at timestamptz,
     send_at timestamptz,
+    late_approved_at timestamptz,
     expires_at timestamptz NOT NULL,
     dispatched_at timestamptz,
     dispatches integer NOT NULL DEFAULT 0,
@@ -260,6 +261,7 @@ CREATE INDEX messages_dispatched ON messages (lane, tenant_id, dispatched_at) WH
 CREATE INDEX messages_held ON messages (tenant_id, id) WHERE phase = 'held';
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE phase <> 'closed';
 CREATE INDEX messages_by_creation ON messages (tenant_id, mode, created_at, id);
+CREATE INDEX messages_by_hold ON messages (tenant_id, hold_reason, created_at, id) WHERE hold_reason IS NOT NULL;
 CREATE INDEX messages_by_contact ON messages (tenant_id, contact_id, created_at, id) WHERE contact_id IS NOT NULL;
 CREATE INDEX messages_not_sent ON messages (tenant_id, outcome, created_at, id) WHERE outcome <> 'sent';
 CREATE INDEX messages_by_tag ON messages USING gin (tags) WHERE tags IS NOT NULL;

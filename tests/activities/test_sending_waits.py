@@ -12,6 +12,7 @@ from activities import doors, sending
 from activities.contracts.sending import Step
 from tests.activities.sending_bench import Bench, Blocked
 from tests.relay.ledger import until
+from waypost.messaging.values import Outcome
 from waypost.providers.errors import EndpointRefusedError
 from waypost.settings import WorkerSettings
 from waypost.store.errors import CredentialsError
@@ -158,3 +159,17 @@ async def _set_budget(bench: Bench, *, rate: float, tokens: float) -> None:
         f"UPDATE account_budgets SET tokens = {tokens}, filled_at = waypost_now() WHERE account_id = %s",  # noqa: S608 - the test's own
         account,
     )
+
+
+async def test_a_late_message_waits_for_its_approval_and_goes_out_with_it(bench: Bench) -> None:
+    await bench.ledger.execute(
+        "UPDATE tenants SET late_policy = 'ask', late_after = interval '1 hour' WHERE id = %s", (bench.ledger.tenant,)
+    )
+    message = await bench.message(created_at=datetime.now(UTC) - timedelta(days=3))
+    assert (await bench.send(message)).step is Step.PUT_BACK
+    row = await bench.row(message)
+    assert (row["hold_reason"], row["due_at"]) == ("late_needs_approval", row["expires_at"])
+    await bench.ledger.execute(
+        "UPDATE messages SET late_approved_at = waypost_now(), due_at = waypost_now() WHERE id = %s", (message,)
+    )
+    assert (await bench.send(message)).outcome is Outcome.SENT

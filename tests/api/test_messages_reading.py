@@ -144,6 +144,7 @@ async def test_a_list_is_filtered_by_each_of_its_filters(api: Api, module_databa
         "outcome=sent": set(),
         "phase=ready": {one["id"]},
         "phase=closed": {two["id"]},
+        "hold_reason=late_needs_approval": set(),
         "source=transactional": {one["id"], two["id"]},
         "source=campaign": set(),
         f"created_before={middle}": {one["id"]},
@@ -155,7 +156,17 @@ async def test_a_list_is_filtered_by_each_of_its_filters(api: Api, module_databa
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=201", "outcome=lost", "tag=ö", "created_after=yesterday", "source=x", "phase=x"]
+    "query",
+    [
+        "limit=0",
+        "limit=201",
+        "outcome=lost",
+        "tag=ö",
+        "created_after=yesterday",
+        "source=x",
+        "phase=x",
+        "hold_reason=X",
+    ],
 )
 async def test_a_malformed_filter_is_refused(shop: Shop, query: str) -> None:
     await problem(shop.client.get(f"/v1/messages?{query}"), 422, "validation_failed")

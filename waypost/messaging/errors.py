@@ -7,7 +7,8 @@
     ├── BacklogFullError             as many messages wait as the tenant may have waiting
     ├── TemplateMovedError           the template got new versions faster than a request could be checked against one
     ├── MessageNotFoundError
-    └── MessageTooLateError          it cannot be cancelled any more
+    ├── MessageTooLateError          it cannot be cancelled any more
+    └── MessageNotHeldError          it does not wait for an approval
 
 Sentences are ours and never repeat a value of the request.
 """
@@ -188,4 +189,16 @@ class MessageTooLateError(MessagingError):
         super().__init__(
             "The message was handed to the provider or has its outcome; it cannot be cancelled any more.",
             hint="GET the message to see what became of it.",
+        )
+
+
+class MessageNotHeldError(MessagingError):
+    """The message does not wait for an approval of its lateness."""
+
+    code = "not_waiting_for_approval"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The message does not wait for an approval.",
+            hint="List those that do: GET /v1/messages?hold_reason=late_needs_approval.",
         )

@@ -43,6 +43,9 @@ _HELD_RECHECK = timedelta(seconds=1)
 """A suspended tenant's or paused account's row is not dispatched at all; this only dates a row that raced with it.
 Short, for such a row waits so long after a resume."""
 
+LATE_NEEDS_APPROVAL = "late_needs_approval"
+"""Why a late message waits whose tenant wants to be asked; a release ends it."""
+
 _DELIVERED = frozenset({Delivery.DELIVERED, Delivery.OPENED, Delivery.CLICKED})
 
 _MARKETING_ONLY = frozenset({SuppressionReason.UNSUBSCRIBED})
@@ -115,7 +118,7 @@ def _deferral(facts: GateFacts) -> Defer | None:
     if facts.now < facts.due_at:
         return Defer(facts.due_at, "not_due")
     if facts.late_policy == "ask" and _is_late(facts):
-        return Defer(facts.expires_at, "late_needs_approval")
+        return Defer(facts.expires_at, LATE_NEEDS_APPROVAL)
     return None
 
 

@@ -55,6 +55,7 @@ class MessageRow(SQLModel, table=True):
     hold_reason: str | None = may(Text)
     due_at: datetime | None = may(AT)
     send_at: datetime | None = may(AT)
+    late_approved_at: datetime | None = may(AT)
     expires_at: datetime = must(AT)
     dispatched_at: datetime | None = may(AT)
     dispatches: int = filled(Integer)

@@ -47,6 +47,7 @@ class MessageRow:
     hold_reason: str | None
     due_at: datetime | None
     send_at: datetime | None
+    late_approved_at: datetime | None
     expires_at: datetime
     dispatched_at: datetime | None
     dispatches: int
@@ -120,6 +121,7 @@ class Filter:
     mode: str
     outcome: str | None = None
     phase: str | None = None
+    hold_reason: str | None = None
     source: str | None = None
     tag: str | None = None
     contact_id: UUID | None = None
@@ -131,9 +133,9 @@ _COLUMNS = """
 SELECT m.id, m.source, m.source_id, m.part, m.primary_id, m.class AS class_, m.mode, m.channel,
        c.external_id AS contact, m.address, s.key AS sender, m.account_id, a.name AS account,
        t.key AS template, m.template_version, m.tags, m.metadata, m.fallback_after, m.unknown_policy, m.phase,
-       m.hold_reason, m.due_at, m.send_at, m.expires_at, m.dispatched_at, m.dispatches, m.attempts,
-       m.cancel_requested_at, m.outcome, m.outcome_reason, m.outcome_at, m.delivery, m.bounced, m.complained,
-       m.undeliverable, m.created_at,
+       m.hold_reason, m.due_at, m.send_at, m.late_approved_at, m.expires_at, m.dispatched_at, m.dispatches,
+       m.attempts, m.cancel_requested_at, m.outcome, m.outcome_reason, m.outcome_at, m.delivery, m.bounced,
+       m.complained, m.undeliverable, m.created_at,
        CASE WHEN m.fallback_after IS NOT NULL THEN
            (SELECT f.id FROM messages f WHERE f.tenant_id = m.tenant_id AND f.source = m.source
                AND f.source_id = m.source_id AND f.part = 'fallback') END AS fallback_id
@@ -203,6 +205,7 @@ def _conditions(which: Filter, after: Place | None) -> tuple[list[sql.SQL], dict
         "mode": (which.mode, sql.SQL("m.mode = %(mode)s")),
         "outcome": (which.outcome, sql.SQL("m.outcome = %(outcome)s")),
         "phase": (which.phase, sql.SQL("m.phase = %(phase)s")),
+        "hold_reason": (which.hold_reason, sql.SQL("m.hold_reason = %(hold_reason)s")),
         "source": (which.source, sql.SQL("m.source = %(source)s")),
         "tag": (which.tag, sql.SQL("m.tags @> ARRAY[%(tag)s::text]")),
         "contact": (which.contact_id, sql.SQL("m.contact_id = %(contact)s")),

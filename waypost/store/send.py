@@ -36,7 +36,7 @@ class LoadedMessage:
     template_version: int | None
     due_at: datetime | None
     meant_for: datetime
-    """When it should have gone out: what is held after that gets late."""
+    """When it should have gone out, or was released though late: what is held after that gets late (again)."""
     expires_at: datetime
     cancel_requested_at: datetime | None
     fallback_after: timedelta | None
@@ -86,7 +86,7 @@ WITH m AS MATERIALIZED (
 )
 SELECT waypost_now() AS now, m.tenant_id, m.id, m.phase, m.outcome, m.part, m.lane, m.class AS class_, m.channel,
        m.address, m.payload, m.template_id, m.template_version, m.due_at, m.expires_at,
-       GREATEST(m.send_at, m.created_at) + COALESCE(p.fallback_after, interval '0') AS meant_for,
+       GREATEST(m.send_at, m.created_at, m.late_approved_at) + COALESCE(p.fallback_after, interval '0') AS meant_for,
        m.cancel_requested_at, m.fallback_after, m.attempts,
        COALESCE(m.unknown_policy, t.unknown_policy) AS unknown_policy,
        t.name AS tenant_name, t.state AS tenant_state, t.weight AS tenant_weight, t.late_policy, t.late_after,
