@@ -8,7 +8,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from waypost.store.database import Database
-from waypost.store.outbox import Hint, delete_hints, take_hints
+from waypost.store.outbox import Hint, delete_hints, put_back_hints, take_hints
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class Outbox:
         self._client = client
 
     async def deliver(self) -> bool:
-        """Deliver a batch; whether more waits. Rows stay while Temporal is away."""
+        """Deliver a batch; whether more waits. Rows stay, for a day, while Temporal is away."""
         client = self._client()
         if client is None:
             return False
@@ -35,6 +35,7 @@ class Outbox:
             done = await asyncio.gather(*(_signal(client, hint) for hint in hints))
             delivered = [hint.id for hint, ok in zip(hints, done, strict=True) if ok]
             await delete_hints(connection, delivered)
+            await put_back_hints(connection, [hint.id for hint in hints if hint.id not in delivered])
         return len(delivered) == BATCH
 
 

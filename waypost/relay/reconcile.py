@@ -24,6 +24,7 @@ from waypost.settings import WorkerSettings
 from waypost.store.alert_rules import Bounds
 from waypost.store.budgets import reopen_accounts
 from waypost.store.database import Database
+from waypost.store.outbox import drop_old_hints
 from waypost.store.reconcile import assume_sent, lose_in_flight, void_absent
 from waypost.store.retention import forget_events, forget_inbound, forget_messages, forget_verdicts
 from waypost.store.sweeps import (
@@ -131,6 +132,7 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
         Loop(name="requests", interval_s=30, work=sweep.once("request_forgotten", forget_requests)),
         Loop(name="old-probes", interval_s=300, work=sweep.once("probe_forgotten", forget_probes)),
         Loop(name="old-alerts", interval_s=300, work=sweep.once("alert_forgotten", forget_alerts)),
+        Loop(name="old-hints", interval_s=300, work=sweep.once("hint_dropped", drop_old_hints)),
         *_retention(sweep, patience),
         Loop(name="watchdog", interval_s=5, work=watchdog.look),
         Loop(name="alerts", interval_s=5, work=alerts.look),
