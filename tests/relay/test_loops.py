@@ -27,6 +27,7 @@ from waypost.relay.watchdog import Watchdog
 from waypost.simulators.running import RunningSimulator
 from waypost.stack.temporal import TemporalServer
 from waypost.store.database import Database
+from waypost.store.outbox import drop_old_hints
 from waypost.store.probes import accounts_to_probe
 
 LONG_AGO = "2020-01-01"
@@ -99,6 +100,29 @@ async def test_hints_stay_while_temporal_is_away(store: Database, ledger: Ledger
     await ledger.execute("DELETE FROM outbox")
 
 
+async def test_a_hint_that_cannot_be_delivered_goes_to_the_tail(store: Database, ledger: Ledger) -> None:
+    for workflow_id in ("message/first", "message/second"):
+        await ledger.insert("outbox", workflow_id=workflow_id, signal="delivery-changed", created_at="2020-01-01")
+    before = await ledger.execute("SELECT max(id) AS id FROM outbox")
+    nowhere = await Client.connect("127.0.0.1:1", lazy=True)
+    assert await Outbox(store, lambda: nowhere).deliver() is False
+    rows = await ledger.execute("SELECT * FROM outbox ORDER BY id")
+    assert [row["workflow_id"] for row in rows] == ["message/first", "message/second"]
+    assert rows[0]["id"] > before[0]["id"]
+    assert {row["created_at"].year for row in rows} <= {2019, 2020}
+    await ledger.execute("DELETE FROM outbox")
+
+
+async def test_hints_of_more_than_a_day_ago_are_dropped(store: Database, ledger: Ledger) -> None:
+    for hours in (23, 25):
+        at = (await ledger.execute("SELECT waypost_now() - %s AS at", (timedelta(hours=hours),)))[0]["at"]
+        await ledger.insert("outbox", workflow_id=f"message/{hours}", signal="delivery-changed", created_at=at)
+    async with store.transaction() as connection:
+        assert await drop_old_hints(connection, limit=100) == 1
+    assert [row["workflow_id"] for row in await ledger.rows("outbox")] == ["message/23"]
+    await ledger.execute("DELETE FROM outbox")
+
+
 async def test_only_what_temporal_says_is_gone_is_put_back(store: Database, ledger: Ledger, client: Client) -> None:
     open_one = await ledger.add_message(dispatched_at=LONG_AGO)
     terminated = await ledger.add_message(dispatched_at=LONG_AGO)
@@ -110,6 +134,35 @@ async def test_only_what_temporal_says_is_gone_is_put_back(store: Database, ledg
     phases = [(await ledger.message(message))["phase"] for message in (open_one, terminated, unheard_of)]
     assert phases == ["dispatched", "ready", "ready"]
     await client.get_workflow_handle(f"message/{open_one}").terminate()
+
+
+async def test_a_round_comes_to_every_row_however_many_live(store: Database, ledger: Ledger, client: Client) -> None:
+    await ledger.execute("UPDATE messages SET phase = 'held' WHERE phase = 'dispatched'")
+    living = [await ledger.add_message(dispatched_at=LONG_AGO) for _ in range(4)]
+    for message in living:
+        await client.start_workflow("waits", id=f"message/{message}", task_queue="relay-tests")
+    watchdog = Watchdog(store, lambda: client, Lane.FAST, batch=2)
+    assert [await watchdog.look() for _ in range(3)] == [True, True, False]
+    await client.get_workflow_handle(f"message/{living[0]}").terminate()
+    lost = await ledger.add_message(dispatched_at="2020-01-02")
+    assert await watchdog.look() is False
+    phases = [(await ledger.message(message))["phase"] for message in (living[0], lost)]
+    assert phases == ["dispatched", "ready"]
+    for message in living[1:]:
+        await client.get_workflow_handle(f"message/{message}").terminate()
+
+
+async def test_who_became_an_orphan_is_found_in_the_next_round(
+    store: Database, ledger: Ledger, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("waypost.relay.watchdog._ROUND_S", 0.0)
+    message = await ledger.add_message(dispatched_at=LONG_AGO)
+    await client.start_workflow("waits", id=f"message/{message}", task_queue="relay-tests")
+    watchdog = Watchdog(store, lambda: client, Lane.FAST)
+    await watchdog.look()
+    await client.get_workflow_handle(f"message/{message}").terminate()
+    await watchdog.look()
+    assert (await ledger.message(message))["phase"] == "ready"
 
 
 async def test_silence_of_temporal_puts_nothing_back(store: Database, ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from waypost.messaging.values import Lane
 from waypost.store.database import Database
-from waypost.store.sweeps import Key, return_orphans, suspected_orphans
+from waypost.store.sweeps import Key, Suspect, return_orphans, suspected_orphans
 from workflows.names import message_workflow_id
 
 logger = logging.getLogger(__name__)
@@ -25,14 +25,16 @@ SUSPECT_AGE = timedelta(seconds=30)
 BATCH = 50
 _AT_ONCE = 8
 _ASK_TIMEOUT_S = 2.0
-_SPARE_S = 60.0
-_MAX_SPARED = 5_000
+_ROUND_S = 60.0
 
 _RETURNED = Counter("waypost_orphans_returned_total", "Dispatched rows whose execution was gone", ["lane"])
 
 
 class Watchdog:
-    """Asks Temporal about one lane's dispatched messages, each at most once a minute."""
+    """Asks Temporal about one lane's dispatched messages: round by round from the oldest, a round a minute at most.
+
+    A place is all that it remembers, so that a round comes to the last of any number of messages.
+    """
 
     def __init__(
         self,
@@ -41,12 +43,15 @@ class Watchdog:
         lane: Lane,
         *,
         suspect_age: timedelta = SUSPECT_AGE,
+        batch: int = BATCH,
     ) -> None:
         self._suspect_age = suspect_age
         self._database = database
         self._client = client
         self._lane = lane
-        self._asked: dict[UUID, float] = {}
+        self._batch = batch
+        self._place: Suspect | None = None
+        self._round_ends = 0.0
         self._width = asyncio.Semaphore(_AT_ONCE)
 
     async def look(self) -> bool:
@@ -54,15 +59,29 @@ class Watchdog:
         client = self._client()
         if client is None:
             return False
-        self._forget()
+        suspects = await self._suspects()
+        gone = await asyncio.gather(*(self._is_gone(client, suspect.key[1]) for suspect in suspects))
+        await self._put_back([suspect.key for suspect, is_gone in zip(suspects, gone, strict=True) if is_gone])
+        if all(is_gone is None for is_gone in gone):  # Temporal is away, or there was nothing to ask
+            return False
+        self._place = suspects[-1]
+        return len(suspects) == self._batch
+
+    async def _suspects(self) -> list[Suspect]:
+        """The next ones. Messages that become suspects join the round's end; a new round waits for its time."""
+        if self._place is not None:
+            suspects = await self._next()
+            if suspects or time.monotonic() < self._round_ends:
+                return suspects
+        self._place = None
+        self._round_ends = time.monotonic() + _ROUND_S
+        return await self._next()
+
+    async def _next(self) -> list[Suspect]:
         async with self._database.transaction() as connection:
-            suspects = await suspected_orphans(
-                connection, lane=self._lane, age=self._suspect_age, spared=list(self._asked), limit=BATCH
+            return await suspected_orphans(
+                connection, lane=self._lane, age=self._suspect_age, after=self._place, limit=self._batch
             )
-        gone = await asyncio.gather(*(self._is_gone(client, message) for _, message in suspects))
-        orphans = [suspect for suspect, is_gone in zip(suspects, gone, strict=True) if is_gone]
-        await self._put_back(orphans)
-        return len(suspects) == BATCH
 
     async def _put_back(self, orphans: list[Key]) -> None:
         if not orphans:
@@ -72,21 +91,14 @@ class Watchdog:
         _RETURNED.labels(self._lane).inc(returned)
         logger.warning("orphans returned", extra={"count": returned, "lane": self._lane.value})
 
-    async def _is_gone(self, client: Client, message: UUID) -> bool:
-        """Only when Temporal says so: closed, or not there. Silence means nothing."""
+    async def _is_gone(self, client: Client, message: UUID) -> bool | None:
+        """Only when Temporal says so: closed, or not there. None is silence, which means nothing."""
         async with self._width:
             try:
                 async with asyncio.timeout(_ASK_TIMEOUT_S):
                     described = await client.get_workflow_handle(message_workflow_id(message)).describe()
             except RPCError as error:
-                return error.status is RPCStatusCode.NOT_FOUND
+                return True if error.status is RPCStatusCode.NOT_FOUND else None
             except (TimeoutError, RuntimeError):  # a lazy client that cannot connect
-                return False
-        self._asked[message] = time.monotonic()
+                return None
         return described.status not in (WorkflowExecutionStatus.RUNNING, None)
-
-    def _forget(self) -> None:
-        oldest = time.monotonic() - _SPARE_S
-        self._asked = {message: at for message, at in self._asked.items() if at > oldest}
-        if len(self._asked) > _MAX_SPARED:
-            self._asked.clear()

@@ -4,7 +4,8 @@ Each function takes a bounded batch with SKIP LOCKED and never commits; any numb
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -199,23 +200,39 @@ async def forget_alerts(connection: Connection, *, limit: int) -> int:
     return await _count(connection, _FORGET_ALERTS, {"limit": limit})
 
 
-# Dispatched, and no call under way. A login code whose first attempt is unknown is driven by its execution too.
+# Dispatched, and no call under way. A login code whose first attempt is unknown is driven by its execution too. From a
+# place on, so that a round comes to every row however many there are.
 _SUSPECTS = """
-SELECT m.tenant_id, m.id FROM messages m
+SELECT m.tenant_id, m.id, m.dispatched_at FROM messages m
 WHERE m.phase = 'dispatched' AND m.lane = %(lane)s AND m.dispatched_at < waypost_now() - %(age)s
-  AND NOT m.id = ANY(%(spared)s::uuid[])
+  AND (%(at)s::timestamptz IS NULL OR (m.dispatched_at, m.id) > (%(at)s, %(after)s::uuid))
   AND NOT EXISTS (SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
                   AND a.state = 'in_flight')
-ORDER BY m.dispatched_at LIMIT %(limit)s
+ORDER BY m.dispatched_at, m.id LIMIT %(limit)s
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A message that may have no execution, and its place in the round."""
+
+    key: Key
+    dispatched_at: datetime
+
+
 async def suspected_orphans(
-    connection: Connection, *, lane: str, age: timedelta, spared: Sequence[UUID], limit: int
-) -> list[Key]:
-    """Dispatched messages of a lane that may have no execution; only Temporal knows. `spared` are left out."""
-    values = {"lane": lane, "age": age, "spared": list(spared), "limit": limit}
-    return [(row[0], row[1]) for row in await (await connection.execute(_SUSPECTS, values)).fetchall()]
+    connection: Connection, *, lane: str, age: timedelta, after: Suspect | None, limit: int
+) -> list[Suspect]:
+    """Dispatched messages of a lane that may have no execution; only Temporal knows. The oldest come first."""
+    values = {
+        "lane": lane,
+        "age": age,
+        "at": after.dispatched_at if after else None,
+        "after": after.key[1] if after else None,
+        "limit": limit,
+    }
+    rows = await (await connection.execute(_SUSPECTS, values)).fetchall()
+    return [Suspect(key=(row[0], row[1]), dispatched_at=row[2]) for row in rows]
 
 
 _RETURN_ORPHANS = """
