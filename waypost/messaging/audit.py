@@ -81,34 +81,59 @@ class LedgerAudit:
         return not (self.lost or self.duplicated or self.unexpected or self.mismatched)
 
 
+class Comparison:
+    """The log against attempts that come one by one: it keeps those that are in the log, and of others their ids."""
+
+    def __init__(self, acceptances: Sequence[Acceptance]) -> None:
+        self._acceptances = acceptances
+        self._logged = frozenset(entry.attempt_id for entry in acceptances)
+        self._known: dict[UUID, AuditedAttempt] = {}
+        self._attempts = 0
+        self._agreed = 0
+        self._lost: set[UUID] = set()
+        self._undecided: set[UUID] = set()
+        self._maybe_sent: set[UUID] = set()
+
+    def add(self, attempt: AuditedAttempt) -> None:
+        """One more attempt, none twice."""
+        self._attempts += 1
+        is_logged = attempt.id in self._logged
+        if is_logged:
+            self._known[attempt.id] = attempt
+        if attempt.counts_as_accepted:
+            self._agreed += is_logged
+            if not is_logged:
+                self._lost.add(attempt.id)
+        if attempt.is_undecided:
+            self._undecided.add(attempt.id)
+        if attempt.state is AttemptState.ASSUMED_SENT:
+            self._maybe_sent.add(attempt.id)
+
+    def result(self) -> LedgerAudit:
+        """The difference, once every attempt was added."""
+        doubled, allowed = _doubled(self._known, self._acceptances)
+        return LedgerAudit(
+            attempts=self._attempts,
+            acceptances=len(self._acceptances),
+            agreed=self._agreed,
+            undecided=frozenset(self._undecided),
+            maybe_sent=frozenset(self._maybe_sent),
+            allowed_duplicates=allowed,
+            lost=frozenset(self._lost),
+            duplicated=doubled,
+            unexpected=frozenset(e.number for e in self._acceptances if not _accounted_for(self._known, e)),
+            mismatched=frozenset(
+                e.attempt_id for e in self._acceptances if e.attempt_id in self._known and _differs(self._known, e)
+            ),
+        )
+
+
 def audit(attempts: Iterable[AuditedAttempt], acceptances: Sequence[Acceptance]) -> LedgerAudit:
     """Compare the whole ledger of an account with the whole log of it."""
-    ledger = {attempt.id: attempt for attempt in attempts}
-    logged = _by_attempt(acceptances)
-    counted = {attempt.id for attempt in ledger.values() if attempt.counts_as_accepted}
-    doubled, allowed = _doubled(ledger, acceptances)
-    return LedgerAudit(
-        attempts=len(ledger),
-        acceptances=len(acceptances),
-        agreed=len(counted & logged.keys()),
-        undecided=frozenset(attempt.id for attempt in ledger.values() if attempt.is_undecided),
-        maybe_sent=frozenset(a.id for a in ledger.values() if a.state is AttemptState.ASSUMED_SENT),
-        allowed_duplicates=allowed,
-        lost=frozenset(counted - logged.keys()),
-        duplicated=doubled,
-        unexpected=frozenset(entry.number for entry in acceptances if not _accounted_for(ledger, entry)),
-        mismatched=frozenset(
-            entry.attempt_id for entry in acceptances if entry.attempt_id in ledger and _differs(ledger, entry)
-        ),
-    )
-
-
-def _by_attempt(acceptances: Iterable[Acceptance]) -> dict[UUID, list[Acceptance]]:
-    found: defaultdict[UUID, list[Acceptance]] = defaultdict(list)
-    for entry in acceptances:
-        if entry.attempt_id is not None:
-            found[entry.attempt_id].append(entry)
-    return found
+    comparison = Comparison(acceptances)
+    for attempt in attempts:
+        comparison.add(attempt)
+    return comparison.result()
 
 
 def _doubled(

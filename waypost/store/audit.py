@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from waypost.messaging.audit import Acceptance, AuditedAttempt, LedgerAudit, audit
+from waypost.messaging.audit import Acceptance, AuditedAttempt, Comparison, LedgerAudit
 from waypost.messaging.values import AttemptState, Outcome
 
 Connection = AsyncConnection[Any]
@@ -19,11 +19,25 @@ FROM attempts a JOIN messages m ON m.tenant_id = a.tenant_id AND m.id = a.messag
 """
 
 
+# A large ledger takes longer than any statement of a running process may, and so does comparing it. The cursor is
+# declared in SQL, for a pipeline has no other on the server's side.
+_AUDIT_PATIENCE = """
+SELECT set_config('statement_timeout', '30min', true), set_config('idle_in_transaction_session_timeout', '30min', true)
+"""
+_DECLARE = "DECLARE ledger NO SCROLL CURSOR FOR " + _ATTEMPTS
+_FETCH = "FETCH 5000 FROM ledger"
+_CLOSE = "CLOSE ledger"
+
+
 async def audited_attempts(connection: Connection) -> AsyncIterator[AuditedAttempt]:
-    """Every attempt of the ledger, of all tenants."""
-    async with connection.cursor() as cursor:
-        await cursor.execute(_ATTEMPTS)
-        async for identity, message, state, resolution, provider_id, address, outcome in cursor:
+    """Every attempt of the ledger, of all tenants, as of one moment; read piece by piece.
+
+    The transaction's statements may take 30 minutes from here on.
+    """
+    await connection.execute(_AUDIT_PATIENCE)
+    await connection.execute(_DECLARE)
+    while rows := await (await connection.execute(_FETCH)).fetchall():
+        for identity, message, state, resolution, provider_id, address, outcome in rows:
             yield AuditedAttempt(
                 id=identity,
                 message_id=message,
@@ -33,6 +47,7 @@ async def audited_attempts(connection: Connection) -> AsyncIterator[AuditedAttem
                 address=address,
                 outcome=Outcome(outcome) if outcome else None,
             )
+    await connection.execute(_CLOSE)
 
 
 async def probe_ids(connection: Connection) -> frozenset[UUID]:
@@ -44,8 +59,10 @@ async def probe_ids(connection: Connection) -> frozenset[UUID]:
 async def compare(connection: Connection, entries: Iterable[Acceptance]) -> LedgerAudit:
     """The whole ledger against a provider's log, read before; probes are of no message and are left out."""
     probes = await probe_ids(connection)
-    attempts = [attempt async for attempt in audited_attempts(connection)]
-    return audit(attempts, [entry for entry in entries if entry.attempt_id not in probes])
+    comparison = Comparison([entry for entry in entries if entry.attempt_id not in probes])
+    async for attempt in audited_attempts(connection):
+        comparison.add(attempt)
+    return comparison.result()
 
 
 async def claim_count(connection: Connection) -> int:
