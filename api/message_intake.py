@@ -41,16 +41,21 @@ Answer = Accepted | MessagingError | ContentError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One message that is asked for. `body` is JSON as it came; the same key with another one is a conflict."""
+    """One message that is asked for. `body` is JSON as it came; the same key with another one is a conflict.
+
+    So is the same key under a key of the other mode: a live request is never answered with a test message.
+    """
 
     message: MessageIn
+    mode: Mode
     body: Mapping[str, Any] = field(repr=False)
     key: str | None = field(default=None, repr=False)
 
     @property
     def keyed(self) -> Keyed:
         """What tells this request from others with its key."""
-        body_hash = hashlib.sha256(orjson.dumps(self.body, option=orjson.OPT_SORT_KEYS)).digest()
+        told_apart = orjson.dumps([self.mode, self.body], option=orjson.OPT_SORT_KEYS)
+        body_hash = hashlib.sha256(told_apart).digest()
         return Keyed(self.key or "", body_hash, has_fallback=self.message.fallback is not None)
 
 

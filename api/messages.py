@@ -65,7 +65,7 @@ async def send_message(
     key: IdempotencyKey = None,
 ) -> Response:
     """Accept one message: it is a committed row when the answer comes, and will have exactly one outcome."""
-    asked = Asked(message=body, body=await request.json(), key=key)
+    asked = Asked(message=body, mode=caller.mode, body=await request.json(), key=key)
     accepted = await services.intake.take_one(caller.tenant_id, caller.mode, asked)
     headers = {"Idempotent-Replay": "true"} if accepted.replayed else None
     return _json(_accepted(accepted, _links(services)), status=202, headers=headers)
@@ -85,7 +85,12 @@ async def send_batch(
     """
     raw = (await request.json())["messages"]
     batch = [
-        Asked(message=message, body=_without_key(raw[place]), key=message.idempotency_key or (key and f"{key}#{place}"))
+        Asked(
+            message=message,
+            mode=caller.mode,
+            body=_without_key(raw[place]),
+            key=message.idempotency_key or (key and f"{key}#{place}"),
+        )
         for place, message in enumerate(body.messages)
     ]
     answers = await services.intake.take_batch(caller.tenant_id, caller.mode, batch)

@@ -375,6 +375,13 @@ async def test_what_is_not_json_is_refused(shop: Shop, raw: bytes) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_live_request_is_never_answered_with_a_test_message(api: Api, shop: Shop) -> None:
+    await shop.sent(receipt(), key="order-1")
+    live = await api.key(shop.id, mode="live")
+    answer = live.client.post("/v1/messages", json=receipt(), headers={"Idempotency-Key": "order-1"})
+    await problem(answer, 409, "idempotency_key_reused")
+
+
 async def test_a_live_key_uses_no_test_sender(api: Api, shop: Shop) -> None:
     live = await api.key(shop.id, mode="live")
     await problem(live.client.post("/v1/messages", json=receipt()), 422, "no_sender")
