@@ -127,7 +127,7 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
             interval_s=10,
             work=sweep.once("fallback_taken_over", take_over_fallbacks, grace=FALLBACK_GRACE),
         ),
-        Loop(name="fallback-dates", interval_s=10, work=sweep.once("fallback_dated", date_fallbacks)),
+        Loop(name="fallback-dates", interval_s=30, work=sweep.once("fallback_dated", date_fallbacks)),
         Loop(name="held", interval_s=10, work=sweep.once("held_freed", free_held)),
         Loop(name="requests", interval_s=30, work=sweep.once("request_forgotten", forget_requests)),
         Loop(name="old-probes", interval_s=300, work=sweep.once("probe_forgotten", forget_probes)),

@@ -93,10 +93,16 @@ async def _end(connection: Connection, rows: Sequence[tuple[Any, ...]], *, outco
 
 
 # The execution that waited with it has ended or is gone: the dispatcher starts one of its own, under its own id.
+# Tenant by tenant, for so the index has them.
 _LOST_FALLBACKS = """
-WITH lost AS (
-    SELECT tenant_id, id FROM messages WHERE phase = 'waiting' AND due_at < waypost_now() - %(grace)s
-    LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+WITH found AS MATERIALIZED (
+    SELECT w.tenant_id, w.id FROM tenants t CROSS JOIN LATERAL (
+        SELECT tenant_id, id FROM messages
+        WHERE tenant_id = t.id AND phase = 'waiting' AND due_at < waypost_now() - %(grace)s LIMIT %(limit)s) w
+    LIMIT %(limit)s
+), lost AS (
+    SELECT m.tenant_id, m.id FROM found f JOIN messages m ON m.tenant_id = f.tenant_id AND m.id = f.id
+    WHERE m.phase = 'waiting' AND m.due_at < waypost_now() - %(grace)s FOR NO KEY UPDATE OF m SKIP LOCKED
 ), taken AS (
     UPDATE messages m SET phase = 'ready' FROM lost l WHERE m.tenant_id = l.tenant_id AND m.id = l.id RETURNING m.id
 )
@@ -109,15 +115,24 @@ async def take_over_fallbacks(connection: Connection, *, grace: timedelta, limit
     return await _count(connection, _LOST_FALLBACKS, {"grace": grace, "limit": limit})
 
 
-# Whoever ended the primary should have dated its fallback; this is for what was interrupted in between.
+# Whoever ended the primary should have dated its fallback; this is for what was interrupted in between. Each primary is
+# looked up by its key (LIMIT 1): a plan for thousands that wait would read all messages there are instead.
 _UNDATED_FALLBACKS = """
-WITH undated AS (
+WITH waiting AS MATERIALIZED (
+    SELECT w.* FROM tenants t CROSS JOIN LATERAL (
+        SELECT tenant_id, id, primary_id FROM messages
+        WHERE tenant_id = t.id AND phase = 'waiting' AND due_at IS NULL OFFSET 0) w
+), found AS MATERIALIZED (
+    SELECT w.tenant_id, w.id, p.* FROM waiting w CROSS JOIN LATERAL (
+        SELECT outcome, outcome_at, fallback_after FROM messages
+        WHERE tenant_id = w.tenant_id AND id = w.primary_id LIMIT 1) p
+    WHERE p.outcome IS NOT NULL LIMIT %(limit)s
+), undated AS (
     SELECT f.tenant_id, f.id,
            CASE WHEN p.outcome IN ('sent', 'maybe_sent') THEN p.outcome_at + p.fallback_after
                 ELSE waypost_now() END AS due_at
-    FROM messages f JOIN messages p ON p.tenant_id = f.tenant_id AND p.id = f.primary_id
-    WHERE f.phase = 'waiting' AND f.due_at IS NULL AND p.outcome IS NOT NULL
-    LIMIT %(limit)s FOR NO KEY UPDATE OF f SKIP LOCKED
+    FROM found p JOIN messages f ON f.tenant_id = p.tenant_id AND f.id = p.id
+    WHERE f.phase = 'waiting' AND f.due_at IS NULL FOR NO KEY UPDATE OF f SKIP LOCKED
 ), dated AS (
     UPDATE messages f SET due_at = u.due_at FROM undated u
     WHERE f.tenant_id = u.tenant_id AND f.id = u.id RETURNING f.id
@@ -131,14 +146,21 @@ async def date_fallbacks(connection: Connection, *, limit: int) -> int:
     return await _count(connection, _UNDATED_FALLBACKS, {"limit": limit})
 
 
-# Held for an attempt that was resolved in the same moment: nothing is out there, so there is nothing to wait for.
+# Held for an attempt that was resolved in the same moment: nothing is out there, so there is nothing to wait for. What
+# is held (tenant by tenant, for so its index has it; OFFSET 0 keeps it so) and what is open are read from indexes; the
+# row is locked and looked at again.
 _HELD_FOR_NOTHING = """
-WITH freed AS (
-    SELECT m.tenant_id, m.id FROM messages m
-    WHERE m.phase = 'held' AND NOT EXISTS (
-        SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
+WITH held AS MATERIALIZED (
+    SELECT m.tenant_id, m.id FROM tenants t CROSS JOIN LATERAL (
+        SELECT tenant_id, id FROM messages WHERE tenant_id = t.id AND phase = 'held' OFFSET 0) m
+), found AS MATERIALIZED (
+    SELECT tenant_id, id FROM held h WHERE NOT EXISTS (
+        SELECT FROM attempts a WHERE a.tenant_id = h.tenant_id AND a.message_id = h.id
           AND a.state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent'))
-    LIMIT %(limit)s FOR NO KEY UPDATE OF m SKIP LOCKED
+    LIMIT %(limit)s
+), freed AS (
+    SELECT m.tenant_id, m.id FROM found f JOIN messages m ON m.tenant_id = f.tenant_id AND m.id = f.id
+    WHERE m.phase = 'held' FOR NO KEY UPDATE OF m SKIP LOCKED
 ), ready AS (
     UPDATE messages m SET phase = 'ready', hold_reason = NULL, due_at = GREATEST(m.due_at, waypost_now())
     FROM freed f WHERE m.tenant_id = f.tenant_id AND m.id = f.id RETURNING m.id
