@@ -102,8 +102,9 @@ def test_no_data_opens_a_tag_or_leaves_an_attribute(value: str) -> None:
     assert not set(inside.removesuffix("</a>")) & set("<>\"'")
 
 
-@given(st.text(max_size=60), st.sampled_from(["escape", "replace: 'a', '<'", "split: 'a' | join: '<'", "strip_html"]))
+@given(st.text(max_size=60), st.sampled_from(["escape", "replace: 'a', '<'", "split: 'a' | join: '|'", "strip_html"]))
 def test_filters_of_data_are_escaped_too(value: str, filters: str) -> None:
+    # Joined by '|' and not '<': what stands in the template itself is its author's, and is not escaped.
     made = html(f"<p>{{{{ data.v | {filters} }}}}</p>", v=value)
     assert "<" not in made.removeprefix("<p>").removesuffix("</p>")
 

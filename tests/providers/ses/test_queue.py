@@ -64,7 +64,7 @@ def test_a_queue_that_fails_is_a_feed_error_with_a_code() -> None:
         feed = SqsFeed(_account(server.url), QUICK)
         codes = [_code(feed) for _ in range(3)]
         feed.close()
-    assert codes == ["AccessDeniedException", "reset", "timed_out"]
+    assert codes == ["access_denied", "reset", "timed_out"]
     assert len(server.requests) == 3
 
 
