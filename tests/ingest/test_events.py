@@ -234,13 +234,16 @@ async def test_what_cannot_be_read_is_kept_and_never_applied(store: Database, le
     assert rows == [{"kind": "unparsable", "code": "malformed", "raw": "\N{REPLACEMENT CHARACTER}?"}]
 
 
+@pytest.mark.parametrize("order", ["held poison sound", "held sound poison"])
 async def test_the_event_that_cannot_be_applied_is_set_aside_and_no_other(
-    store: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    store: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
     """Another process holds the oldest one meanwhile."""
     held, poison, sound = [await ledger.add_message(Attempt(AttemptState.UNKNOWN), phase="held") for _ in range(3)]
     async with store.transaction() as connection:
-        events = [event(message, EventKind.SEND) for message in (held, poison, sound)]
+        messages = {"held": held, "poison": poison, "sound": sound}
+        # Events are numbered in the order of their provider's ids, not in that of this list.
+        events = [event(messages[name], EventKind.SEND, event_id=f"{n}") for n, name in enumerate(order.split())]
         ids = await store_events(connection, arrivals(ledger.account, events))
 
     async def weigh_all(connection: Any, taken: Sequence[Taken]) -> list[Change]:
@@ -252,22 +255,24 @@ async def test_the_event_that_cannot_be_applied_is_set_aside_and_no_other(
     monkeypatch.setattr(events_module, "_weigh_all", weigh_all)
     async with store.transaction() as other:
         await other.execute("SELECT FROM provider_events WHERE id = %s FOR UPDATE", (min(ids),))
-        await _run_intake(store, until_applied=(ledger, sound))
-    await _run_intake(store, until_applied=(ledger, held))
+        await _run_intake(store, ledger, until_done=[each for each in ids if each != min(ids)])
+    await _run_intake(store, ledger, until_done=ids)
     rows = await ledger.execute("SELECT message_id, apply_error FROM provider_events WHERE id = ANY(%s)", (ids,))
     assert {row["message_id"]: row["apply_error"] for row in rows} == {held: None, poison: "ValueError", sound: None}
 
 
-async def _run_intake(store: Database, *, until_applied: tuple[Ledger, UUID]) -> None:
-    ledger, message = until_applied
+async def _run_intake(store: Database, ledger: Ledger, *, until_done: list[int]) -> None:
     intake = Intake(store, IntakeMetrics(CollectorRegistry()), batch=500, signal=SIGNAL)
     running = asyncio.create_task(intake.run())
 
-    async def applied() -> bool:
-        return bool((await ledger.message(message))["outcome"] == "sent")
+    async def done() -> bool:
+        return not await ledger.execute(
+            "SELECT id FROM provider_events WHERE id = ANY(%s) AND applied_at IS NULL AND apply_error IS NULL",
+            (until_done,),
+        )
 
     try:
-        await until(applied)
+        await until(done)
     finally:
         running.cancel()
         await asyncio.wait([running])
