@@ -25,7 +25,8 @@ SUSPECT_AGE = timedelta(seconds=30)
 BATCH = 50
 _AT_ONCE = 8
 _ASK_TIMEOUT_S = 2.0
-_ROUND_S = 60.0
+_ROUND = 2
+"""A round takes at least so many times the suspect age."""
 
 _RETURNED = Counter("waypost_orphans_returned_total", "Dispatched rows whose execution was gone", ["lane"])
 
@@ -74,7 +75,7 @@ class Watchdog:
             if suspects or time.monotonic() < self._round_ends:
                 return suspects
         self._place = None
-        self._round_ends = time.monotonic() + _ROUND_S
+        self._round_ends = time.monotonic() + _ROUND * self._suspect_age.total_seconds()
         return await self._next()
 
     async def _next(self) -> list[Suspect]:
