@@ -155,7 +155,7 @@ async def test_a_round_comes_to_every_row_however_many_live(store: Database, led
 async def test_who_became_an_orphan_is_found_in_the_next_round(
     store: Database, ledger: Ledger, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("waypost.relay.watchdog._ROUND_S", 0.0)
+    monkeypatch.setattr("waypost.relay.watchdog._ROUND", 0)
     message = await ledger.add_message(dispatched_at=LONG_AGO)
     await client.start_workflow("waits", id=f"message/{message}", task_queue="relay-tests")
     watchdog = Watchdog(store, lambda: client, Lane.FAST)
