@@ -39,7 +39,9 @@ async def add_event(ledger: Ledger, age: timedelta, **columns: Any) -> str:
 async def add_ended(ledger: Ledger, *attempts: Attempt, age: timedelta = OLD, **columns: Any) -> UUID:
     ended = {"phase": "closed", "outcome": "sent", "outcome_reason": "accepted"}
     message = await ledger.add_message(*attempts, **(ended | columns))
-    aged = "UPDATE messages SET created_at = waypost_now() - %s, outcome_at = waypost_now() - %s::interval WHERE id = %s"
+    aged = (
+        "UPDATE messages SET created_at = waypost_now() - %s, outcome_at = waypost_now() - %s::interval WHERE id = %s"
+    )
     await ledger.execute(aged, (age, None if columns.get("outcome", "sent") is None else age, message))
     return message
 
