@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from tests import services
 from tests.store.wire import role_settings, wire_to
-from waypost.store.database import Database, DatabaseAway, Role
+from waypost.store.database import Database, DatabaseAway, Role, _explicit
 
 _INSERT = "INSERT INTO worker_processes (id, lane, host, pid) VALUES (%s, 'fast', 'h', 1)"
 
@@ -99,6 +99,14 @@ async def test_a_cancelled_block_leaves_nothing_and_the_pool_goes_on(relay: Data
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not await _is_there(relay, row)
+
+
+async def test_a_connection_left_in_the_middle_is_thrown_away_and_the_error_stays_what_it_was(relay: Database) -> None:
+    with pytest.raises(LookupError):
+        async with relay.connection() as connection, _explicit(connection):
+            connection.pgconn.send_query(b"SELECT pg_sleep(5)")
+            raise LookupError
+    await relay.ping()
 
 
 async def test_the_tenant_is_forgotten_with_its_transaction(module_database: services.Database) -> None:

@@ -145,7 +145,8 @@ async def _explicit(connection: Connection) -> AsyncIterator[None]:
         if connection.info.transaction_status is TransactionStatus.IDLE:
             await connection.set_autocommit(False)
         else:
-            await connection.close()
+            # Not close(): that hands it back to the pool, and the pool's own handing back would then fail and hide why.
+            connection.pgconn.finish()
 
 
 _ROLE_SAFETY = """
