@@ -47,6 +47,7 @@ _DRILLED: Mapping[str, tuple[str, ...]] = {
     WORKER: ("waypost.drills.worker", "--lanes", "fast"),
 }
 
+_CLOSE_S = 10.0
 _AT_ONCE = RestartPolicy(first_pause_s=0.05, longest_pause_s=0.05, crashes=1_000_000)
 
 
@@ -187,9 +188,12 @@ async def _running(
         stop.set()
         await watching
     finally:
-        await staging.close()
         supervisor.hurry()  # nothing in it is worth a drain
-        await supervisor.stop()
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await staging.close()
+        finally:
+            await supervisor.stop()
 
 
 def _plan(options: StagingOptions, stack: Stack, folder: Path) -> StackPlan:
