@@ -23,7 +23,7 @@ class DatabaseSettings(_Group):
     relay_password: SecretStr = Field(description="Password of the role waypost_relay")
     segments_password: SecretStr = Field(description="Password of the role waypost_segments")
     database_pool_size: int = Field(default=10, ge=1, le=100, description="Connections a process and role, at most")
-    database_timeout_s: float = Field(default=0.8, gt=0, le=10, description="Longest wait for a connection, in seconds")
+    database_timeout_s: float = Field(default=0.6, gt=0, le=10, description="Longest wait for a connection, in seconds")
 
     @cached_property
     def owner_url(self) -> str:

@@ -105,6 +105,7 @@ async def _waypost(
             since = time.monotonic()
             await control.calm(plan.normal_s)
             normal = _Window(since=since, until=time.monotonic())
+            await control.settle()
             drill.narrator.step("Temporal is away")
             left_at = await staging.read(database_time)
             temporal_away = await _temporal_away(staging, control, plan)

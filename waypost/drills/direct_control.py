@@ -117,18 +117,23 @@ class DirectControl:
         """Requests while all is well."""
         self._calm = await self._ask("calm", seconds)
 
-    async def stricken(self, seconds: float) -> None:
-        """Requests while Temporal is away."""
-        self._stricken = await self._ask("stricken", seconds)
-
-    async def outcome(self) -> DirectOutcome:
-        """Compare with the provider's log, once what was accepted when calm has arrived."""
+    async def settle(self) -> None:
+        """Wait until what was accepted when calm has arrived and Temporal knows it: the outage is to hit none of it."""
         accepted = [each.recipient for each in self._calm if each.status == 202]
 
         async def arrived() -> bool:
             return not fates(accepted, await asyncio.to_thread(self._staging.truth)).lost
 
-        await until(arrived, patience_s=_PATIENCE_S, every_s=0.5)
+        await until(arrived, patience_s=_PATIENCE_S, every_s=0.2)
+        await asyncio.sleep(1)
+
+    async def stricken(self, seconds: float) -> None:
+        """Requests while Temporal is away."""
+        self._stricken = await self._ask("stricken", seconds)
+
+    async def outcome(self) -> DirectOutcome:
+        """Compare what was accepted when calm with the provider's log."""
+        accepted = [each.recipient for each in self._calm if each.status == 202]
         return DirectOutcome(
             calm=self._calm,
             calm_fates=fates(accepted, await asyncio.to_thread(self._staging.truth)),
