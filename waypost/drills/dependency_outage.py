@@ -39,7 +39,7 @@ class Plan:
 
 PLANS: Mapping[Scale, Plan] = {
     Scale.SMOKE: Plan(rate=12, normal_s=5, temporal_away_s=5, postgres_away_s=4, after_s=2, drain_s=60, alert=False),
-    Scale.FULL: Plan(rate=20, normal_s=30, temporal_away_s=45, postgres_away_s=15, after_s=10, drain_s=240, alert=True),
+    Scale.FULL: Plan(rate=12, normal_s=30, temporal_away_s=45, postgres_away_s=15, after_s=10, drain_s=240, alert=True),
 }
 
 MEDIAN_RATIO = 2.0
@@ -86,7 +86,7 @@ async def run(drill: DrillRun) -> Report:
         async with Admin(staging) as admin:
             account = await admin.ses_account("dependency-outage")
             tenants = [await admin.tenant(name, {"email": account}) for name in ("one", "two")]
-        control = DirectControl(staging, rate=plan.rate / 2)
+        control = DirectControl(staging, rate=plan.rate / 3)
         found = await _waypost(staging, tenants, control, plan, drill)
         outcome = await control.outcome()
     return _report(plan, found, outcome, where)

@@ -40,7 +40,7 @@ class NaiveMessage:
     @workflow.run
     async def run(self, recipient: str) -> None:
         """Send it."""
-        await workflow.execute_activity("naive-send", recipient, start_to_close_timeout=timedelta(seconds=10))
+        await workflow.execute_activity("naive-send", recipient, start_to_close_timeout=timedelta(minutes=1))
 
 
 def create_app(client: Client) -> Starlette:
