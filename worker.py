@@ -108,19 +108,10 @@ class WorkerProcess:
         ]
 
     def _make_relay_loops(self) -> Sequence[Loop]:
-        settings = self._settings
         return reconcile_loops(
             database=self._relay,
             lane=self._lane,
-            patience=Patience(
-                call=timedelta(seconds=settings.call_timeout_s),
-                record=timedelta(seconds=settings.record_grace_s),
-                orphan=timedelta(seconds=settings.orphan_after_s),
-                margin=timedelta(seconds=settings.unknown_margin_s),
-                horizon=timedelta(seconds=settings.horizon_s),
-                event_days=settings.event_retention_days,
-                message_days=settings.message_retention_days,
-            ),
+            patience=Patience.of(self._settings),
             reach=Reach(
                 client=lambda: self._client,
                 load_account=self._load_account,

@@ -65,8 +65,10 @@ class Patience:
         """As the worker's settings say."""
         return cls(
             call=timedelta(seconds=settings.call_timeout_s),
+            record=timedelta(seconds=settings.record_grace_s),
             margin=timedelta(seconds=settings.unknown_margin_s),
             horizon=timedelta(seconds=settings.horizon_s),
+            orphan=timedelta(seconds=settings.orphan_after_s),
             event_days=settings.event_retention_days,
             message_days=settings.message_retention_days,
         )
