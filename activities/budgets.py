@@ -62,7 +62,7 @@ class AccountBudget:
             raise BudgetExhaustedError(quota=False) from None
 
     async def give_back(self) -> None:
-        """Return what is left of the lease, when the process ends or the account goes quiet."""
+        """Return what is left of the lease, when the process ends."""
         left, self._tokens = self._tokens, 0
         if left:
             await self._give(left)

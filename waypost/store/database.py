@@ -76,7 +76,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A bare connection, for LISTEN and for several short transactions in a row."""
+        """A bare connection of the pool; whoever takes it begins and ends its transactions."""
         async with self._pool.connection() as connection:
             yield connection
 
