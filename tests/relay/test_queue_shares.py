@@ -76,7 +76,7 @@ def test_a_pool_is_polled_by_every_process_and_a_lone_process_polls_everything()
     pooled = [ServedTenant(uuid4(), "pool-01"), ServedTenant(uuid4(), "pool-01")]
     for process in processes:
         assert queues_of(process, processes=processes, tenants=pooled, lane=Lane.BULK) == {"pool-01/bulk"}
-    assert chosen("any", processes[:1]) == processes[0]
+    assert chosen("any", tuple(processes[:1])) == processes[0]
 
 
 class Process:

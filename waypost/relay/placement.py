@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from uuid import UUID, uuid4
 
 from waypost.messaging.values import Lane
@@ -91,14 +92,19 @@ def queues_of(
     process: UUID, *, processes: Sequence[UUID], tenants: Sequence[ServedTenant], lane: Lane
 ) -> frozenset[str]:
     """This process's queues by rendezvous hashing; pools are polled by every process, for they are what is shared."""
+    candidates = tuple(processes) or (process,)
     queues = set()
     for tenant in tenants:
         queue = task_queue(placement=tenant.placement, tenant=tenant.id, lane=lane)
-        if tenant.placement != OWN_PLACEMENT or chosen(queue, processes or [process]) == process:
+        if tenant.placement != OWN_PLACEMENT or chosen(queue, candidates) == process:
             queues.add(queue)
     return frozenset(queues)
 
 
-def chosen(queue: str, processes: Sequence[UUID]) -> UUID:
-    """The process with the highest hash for this queue: one that comes or goes moves only its own share."""
+@lru_cache(maxsize=10_000)
+def chosen(queue: str, processes: tuple[UUID, ...]) -> UUID:
+    """The process with the highest hash for this queue: one that comes or goes moves only its own share.
+
+    Kept, for each process asks for every queue each two seconds and the answer changes with the processes alone.
+    """
     return max(processes, key=lambda process: hashlib.blake2b(f"{process}/{queue}".encode(), digest_size=8).digest())

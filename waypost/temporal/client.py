@@ -2,12 +2,13 @@
 
 import dataclasses
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from temporalio.client import Client
 from temporalio.converter import DataConverter
-from temporalio.runtime import Runtime
+from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import GrpcCompression, KeepAliveConfig, TLSConfig
 
 from waypost.settings import TemporalSettings
@@ -33,6 +34,12 @@ def _read(path: Path | None) -> bytes | None:
     return path.read_bytes() if path else None
 
 
+@cache
+def _runtime() -> Runtime:
+    """Without the SDK's worker heartbeats: a thread a Worker, and `worker_processes` has the processes that beat."""
+    return Runtime(telemetry=TelemetryConfig(), worker_heartbeat_interval=None)
+
+
 async def connect(settings: TemporalSettings, *, lazy: bool = False, runtime: Runtime | None = None) -> Client:
     """Connect to Temporal's frontend; `lazy` connects at the first call (Workers need a client that has connected)."""
     return await Client.connect(
@@ -42,7 +49,7 @@ async def connect(settings: TemporalSettings, *, lazy: bool = False, runtime: Ru
         tls=tls_of(settings),
         data_converter=DATA_CONVERTER,
         lazy=lazy,
-        runtime=runtime,
+        runtime=runtime or _runtime(),
         connect_timeout=timedelta(seconds=2),
         keep_alive_config=KeepAliveConfig(interval_millis=10_000, timeout_millis=5_000),
         grpc_compression=GrpcCompression.NONE,

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker, WorkflowRunner
+from temporalio.worker import PollerBehaviorSimpleMaximum, UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +16,11 @@ _CACHED_WORKFLOWS = 2000
 """A process's budget of cached executions, divided among its queues."""
 
 _STOP_AT_ONCE = 50
+
+_WORKFLOW_POLLERS = PollerBehaviorSimpleMaximum(3)
+_ACTIVITY_POLLERS = PollerBehaviorSimpleMaximum(2)
+"""Few and fixed: a long poll costs nothing while it waits, but the autoscaling ones of 300 idle Workers alone took
+4 to 5 % of a core, seven times as much (docs/performance.md)."""
 
 
 class QueueWorkers:
@@ -68,7 +73,6 @@ class QueueWorkers:
         self._threads.shutdown(wait=False)
 
     def _start(self, queue: str, *, cached: int) -> None:
-        pollers = PollerBehaviorAutoscaling(minimum=1, initial=1, maximum=8)
         worker = Worker(
             self._client,
             task_queue=queue,
@@ -79,8 +83,8 @@ class QueueWorkers:
             max_cached_workflows=cached,
             max_concurrent_activities=self._width,
             max_concurrent_workflow_tasks=max(2, self._width),
-            workflow_task_poller_behavior=pollers,
-            activity_task_poller_behavior=pollers,
+            workflow_task_poller_behavior=_WORKFLOW_POLLERS,
+            activity_task_poller_behavior=_ACTIVITY_POLLERS,
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
             graceful_shutdown_timeout=self._graceful,
             disable_eager_activity_execution=True,
