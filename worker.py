@@ -6,6 +6,7 @@ SIGTERM drains: polling stops, calls under way are finished and recorded.
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -217,6 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--lanes", choices=[lane.value for lane in Lane], required=True, help="the lane to serve")
     lane = Lane(parser.parse_args(arguments).lanes)
     configure_logs(f"worker-{lane}")
+    gc.freeze()  # what was imported stays: the collector need not walk all of it again and again
     uvloop.run(_run(lane))
 
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 import httpx
 
 from waypost.bench.arms import gather_bounded, until
+from waypost.bench.posting import JsonPoster
 from waypost.stack.running import RunningStack
 
 TEMPLATE = "bench-receipt"
@@ -31,6 +32,7 @@ class WaypostArm:
             timeout=30,
             trust_env=False,
         )
+        self._poster = JsonPoster(stack.urls["api"], headers={"authorization": f"Bearer {stack.demo_api_key}"})
         self._simulators = httpx.AsyncClient(base_url=stack.urls["simulators"], timeout=30, trust_env=False)
 
     async def __aenter__(self) -> Self:
@@ -44,22 +46,22 @@ class WaypostArm:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
+        await self._poster.__aexit__(kind, error, at)
         await self._api.aclose()
         await self._simulators.aclose()
 
     async def send(self, number: int) -> str:
         """One message; its id."""
-        answer = await self._api.post(
+        made = await self._poster.post(
             "/v1/messages",
-            json={
+            {
                 "to": {"email": f"bench-{number}@example.test"},
                 "template": {"key": TEMPLATE},
                 "data": {"name": "Ann", "order": f"A-{number}", "total": "12.50"},
             },
-            headers={"idempotency-key": str(uuid4())},
+            idempotency_key=str(uuid4()),
         )
-        answer.raise_for_status()
-        return str(answer.json()["id"])
+        return str(made["id"])
 
     async def rate(self, *, count: int, at_once: int) -> float:
         """Messages a second, from the first request to the last arrival at the provider."""
