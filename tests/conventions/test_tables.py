@@ -8,7 +8,7 @@ from sqlalchemy import Engine, Inspector, create_engine, inspect
 from sqlmodel import SQLModel
 
 from tests.services import Database
-from waypost.store import ledger_tables, tables
+from waypost.store import campaign_tables, ledger_tables, tables
 from waypost.store.migrate import sqlalchemy_url
 
 NOT_OURS = {"alembic_version"}
@@ -21,7 +21,9 @@ def test_every_table_and_column_is_declared_as_it_was_migrated(module_database: 
     finally:
         engine.dispose()
     declared = {name: _columns(engine, table.columns) for name, table in SQLModel.metadata.tables.items()}
-    assert set(declared) == set(migrated), f"declare new tables in {tables.__name__} or {ledger_tables.__name__}"
+    assert set(declared) == set(migrated), (
+        f"declare new tables in {tables.__name__}, {campaign_tables.__name__} or {ledger_tables.__name__}"
+    )
     for name, columns in migrated.items():
         assert declared[name] == columns, name
 

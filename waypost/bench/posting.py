@@ -1,4 +1,4 @@
-"""A load generator that costs next to nothing: on two cores a client library's milliseconds would be ours in the figure."""
+"""A load generator that costs next to nothing: a client library's milliseconds would count as ours on two cores."""
 
 import asyncio
 import json

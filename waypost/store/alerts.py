@@ -59,12 +59,12 @@ async def settle(connection: Connection, rule: Rule, found: Sequence[Found]) -> 
 # The pairs of lane, tenant and account with ready rows, by a loose scan of the index; the oldest due row of each.
 _LANES = """
 WITH RECURSIVE pairs AS (
-    (SELECT lane, tenant_id, account_id FROM messages WHERE phase = 'ready'
+    (SELECT lane, tenant_id, account_id FROM messages WHERE phase = 'ready' AND run_id IS NULL
      ORDER BY lane, tenant_id, account_id LIMIT 1)
     UNION ALL
     SELECT n.lane, n.tenant_id, n.account_id FROM pairs p CROSS JOIN LATERAL (
         SELECT lane, tenant_id, account_id FROM messages
-        WHERE phase = 'ready' AND (lane, tenant_id, account_id) > (p.lane, p.tenant_id, p.account_id)
+        WHERE phase = 'ready' AND run_id IS NULL AND (lane, tenant_id, account_id) > (p.lane, p.tenant_id, p.account_id)
         ORDER BY lane, tenant_id, account_id LIMIT 1) n
 ), due AS (
     SELECT p.lane, p.tenant_id, o.due_at,
@@ -73,7 +73,8 @@ WITH RECURSIVE pairs AS (
     JOIN tenants t ON t.id = p.tenant_id AND t.state = 'active'
     JOIN provider_accounts a ON a.id = p.account_id AND a.state = 'open'
     CROSS JOIN LATERAL (
-        SELECT due_at FROM messages WHERE phase = 'ready' AND lane = p.lane AND tenant_id = p.tenant_id
+        SELECT due_at FROM messages
+        WHERE phase = 'ready' AND run_id IS NULL AND lane = p.lane AND tenant_id = p.tenant_id
           AND account_id = p.account_id ORDER BY due_at LIMIT 1) o
     WHERE o.due_at < waypost_now()
 ), judged AS (

@@ -25,7 +25,7 @@ MAX_TENANTS = 20_000
 _COUNT = """
 SELECT t.backlog_bound, (
     SELECT count(*) FROM (
-        SELECT FROM messages WHERE lane = 'fast' AND tenant_id = %(tenant)s AND phase = 'ready'
+        SELECT FROM messages WHERE lane = 'fast' AND tenant_id = %(tenant)s AND phase = 'ready' AND run_id IS NULL
         LIMIT (SELECT backlog_bound FROM tenants WHERE id = %(tenant)s)) waiting)
 FROM tenants t WHERE t.id = %(tenant)s
 """

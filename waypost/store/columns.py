@@ -14,7 +14,7 @@ NOW: Any = func.waypost_now()
 """The database's clock, to set a column to."""
 
 
-def key(kind: type[TypeEngine[Any]] = Uuid) -> Any:
+def key(kind: TypeEngine[Any] | type[TypeEngine[Any]] = Uuid) -> Any:
     """A column of the primary key."""
     return Field(sa_column=Column(kind, primary_key=True))
 

@@ -34,18 +34,20 @@ _LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('waypost/dispatch/' |
 # million rows costs nothing. Then each pair's due rows, up to what its tenant's window still takes.
 _PICK = """
 WITH RECURSIVE pairs AS (
-    (SELECT tenant_id, account_id FROM messages WHERE phase = 'ready' AND lane = %(lane)s
+    (SELECT tenant_id, account_id FROM messages WHERE phase = 'ready' AND run_id IS NULL AND lane = %(lane)s
      ORDER BY tenant_id, account_id LIMIT 1)
     UNION ALL
     SELECT n.tenant_id, n.account_id FROM pairs p CROSS JOIN LATERAL (
         SELECT tenant_id, account_id FROM messages
-        WHERE phase = 'ready' AND lane = %(lane)s AND (tenant_id, account_id) > (p.tenant_id, p.account_id)
+        WHERE phase = 'ready' AND run_id IS NULL AND lane = %(lane)s
+          AND (tenant_id, account_id) > (p.tenant_id, p.account_id)
         ORDER BY tenant_id, account_id LIMIT 1) n
 ), rooms AS MATERIALIZED (
     SELECT p.tenant_id, p.account_id, t.placement,
            CASE %(lane)s WHEN 'fast' THEN t.window_fast ELSE t.window_bulk END
            - (SELECT count(*) FROM messages d
-              WHERE d.phase = 'dispatched' AND d.lane = %(lane)s AND d.tenant_id = p.tenant_id) AS room
+              WHERE d.phase = 'dispatched' AND d.run_id IS NULL AND d.lane = %(lane)s
+                AND d.tenant_id = p.tenant_id) AS room
     FROM pairs p
     JOIN tenants t ON t.id = p.tenant_id AND t.state = 'active'
     JOIN provider_accounts a ON a.id = p.account_id AND a.state = 'open'
@@ -53,8 +55,8 @@ WITH RECURSIVE pairs AS (
     SELECT r.placement, r.room, m.tenant_id, m.id, m.due_at
     FROM rooms r CROSS JOIN LATERAL (
         SELECT tenant_id, id, due_at FROM messages
-        WHERE phase = 'ready' AND lane = %(lane)s AND tenant_id = r.tenant_id AND account_id = r.account_id
-          AND due_at <= waypost_now() + %(ahead)s
+        WHERE phase = 'ready' AND run_id IS NULL AND lane = %(lane)s
+          AND tenant_id = r.tenant_id AND account_id = r.account_id AND due_at <= waypost_now() + %(ahead)s
         ORDER BY due_at LIMIT LEAST(GREATEST(r.room, 0), %(batch)s) FOR NO KEY UPDATE SKIP LOCKED) m
 ), chosen AS (
     SELECT * FROM (

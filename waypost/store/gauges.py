@@ -17,13 +17,14 @@ COUNT_AT_MOST = 100_000
 # Rows that wait in a lane, up to the bound; executions that are open, and the tenants that may have no more of them.
 _LANE = """
 WITH opened AS (
-    SELECT tenant_id, count(*) AS executions FROM messages WHERE phase = 'dispatched' AND lane = %(lane)s
+    SELECT tenant_id, count(*) AS executions FROM messages WHERE phase = 'dispatched' AND run_id IS NULL AND lane = %(lane)s
     GROUP BY tenant_id
 ), judged AS (
     SELECT o.executions, CASE %(lane)s WHEN 'fast' THEN t.window_fast ELSE t.window_bulk END AS width
     FROM opened o JOIN tenants t ON t.id = o.tenant_id
 )
-SELECT (SELECT count(*) FROM (SELECT FROM messages WHERE phase = 'ready' AND lane = %(lane)s LIMIT %(most)s) waiting)
+SELECT (SELECT count(*) FROM (SELECT FROM messages
+            WHERE phase = 'ready' AND run_id IS NULL AND lane = %(lane)s LIMIT %(most)s) waiting)
            AS ready,
        COALESCE((SELECT sum(executions) FROM judged), 0)::bigint AS open_executions,
        (SELECT count(*) FROM judged WHERE executions >= width) AS full_windows

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Boolean, Column, Integer, Interval, LargeBinary, Text, Uuid
+from sqlalchemy import ARRAY, Boolean, Column, Integer, Interval, LargeBinary, SmallInteger, Text, Uuid
 from sqlmodel import Field, SQLModel
 
 from waypost.store.columns import AT, JSON, filled, key, may, must, numbered
@@ -69,6 +69,13 @@ class MessageRow(SQLModel, table=True):
     complained: bool = filled(Boolean)
     undeliverable: bool = filled(Boolean)
     created_at: datetime = filled(AT)
+    run_id: UUID | None = may(Uuid)
+    shard: int | None = may(SmallInteger)
+    cohort: int | None = may(SmallInteger)
+    variant: int | None = may(SmallInteger)
+    machine_opened: bool = filled(Boolean)
+    unsubscribed: bool = filled(Boolean)
+    converted: bool = filled(Boolean)
 
 
 class AttemptRow(SQLModel, table=True):

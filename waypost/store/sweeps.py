@@ -35,10 +35,12 @@ async def end_expired(connection: Connection, *, limit: int) -> int:
 _OF_CLOSED_TENANTS = """
 WITH found AS MATERIALIZED (
     SELECT m.tenant_id, m.id FROM tenants t CROSS JOIN LATERAL (
-        (SELECT tenant_id, id FROM messages WHERE lane = 'fast' AND tenant_id = t.id AND phase = 'ready'
+        (SELECT tenant_id, id FROM messages
+         WHERE lane = 'fast' AND tenant_id = t.id AND phase = 'ready' AND run_id IS NULL
          LIMIT %(limit)s)
         UNION ALL
-        (SELECT tenant_id, id FROM messages WHERE lane = 'bulk' AND tenant_id = t.id AND phase = 'ready'
+        (SELECT tenant_id, id FROM messages
+         WHERE lane = 'bulk' AND tenant_id = t.id AND phase = 'ready' AND run_id IS NULL
          LIMIT %(limit)s)
         UNION ALL
         (SELECT tenant_id, id FROM messages WHERE tenant_id = t.id AND phase = 'waiting' LIMIT %(limit)s)) m
@@ -226,7 +228,7 @@ async def forget_alerts(connection: Connection, *, limit: int) -> int:
 # place on, so that a round comes to every row however many there are.
 _SUSPECTS = """
 SELECT m.tenant_id, m.id, m.dispatched_at FROM messages m
-WHERE m.phase = 'dispatched' AND m.lane = %(lane)s AND m.dispatched_at < waypost_now() - %(age)s
+WHERE m.phase = 'dispatched' AND m.run_id IS NULL AND m.lane = %(lane)s AND m.dispatched_at < waypost_now() - %(age)s
   AND (%(at)s::timestamptz IS NULL OR (m.dispatched_at, m.id) > (%(at)s, %(after)s::uuid))
   AND NOT EXISTS (SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
                   AND a.state = 'in_flight')

@@ -33,6 +33,13 @@ class TenantRow(SQLModel, table=True):
     created_at: datetime = filled(AT)
     updated_at: datetime = filled(AT)
     state_changed_at: datetime = filled(AT)
+    time_zone: str = filled(Text)
+    quiet_hours: dict[str, Any] | None = may(JSON)
+    frequency_caps: list[dict[str, Any]] = filled(JSON)
+    approval_over: int | None = may(Integer)
+    message_retention_days: int | None = may(Integer)
+    event_retention_days: int | None = may(Integer)
+    double_opt_in_template: UUID | None = may(Uuid)
 
 
 class ApiKeyRow(SQLModel, table=True):
