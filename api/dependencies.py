@@ -33,6 +33,11 @@ class Scope(StrEnum):
     SENDERS_READ = "senders:read"
     SENDERS_WRITE = "senders:write"
     KEYS_READ = "keys:read"
+    AUDIENCES_READ = "audiences:read"
+    AUDIENCES_WRITE = "audiences:write"
+    EVENTS_WRITE = "events:write"
+    CAMPAIGNS_READ = "campaigns:read"
+    CAMPAIGNS_WRITE = "campaigns:write"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

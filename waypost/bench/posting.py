@@ -30,12 +30,20 @@ class JsonPoster:
             await writer.wait_closed()
         self._idle.clear()
 
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():  # a server closes what was idle for some seconds
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(*self._address)
+
     async def post(self, path: str, body: object, **headers: str) -> dict[str, Any]:
         """The answer's JSON. Raises RuntimeError on a status other than 2xx."""
         data = json.dumps(body).encode()
         more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
         head = f"POST {path} HTTP/1.1\r\n{self._fixed}{more}content-length: {len(data)}\r\n\r\n"
-        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(*self._address)
+        reader, writer = await self._connection()
         writer.write(head.encode() + data)
         answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         length = int(answer.split("content-length: ", 1)[1].split("\r\n", 1)[0])
