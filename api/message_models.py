@@ -33,7 +33,24 @@ MAX_BATCH = 500
 MAX_REPLY_TO = 5
 MIN_EXPIRY, MAX_EXPIRY = timedelta(minutes=1), timedelta(days=30)
 MIN_FALLBACK, MAX_FALLBACK = timedelta(seconds=1), timedelta(days=7)
-DEFAULT_EXPIRY = {MessageClass.LOGIN_CODE: timedelta(minutes=10), MessageClass.TRANSACTIONAL: timedelta(days=3)}
+
+
+def _asked_for(message_class: MessageClass) -> MessageClass:
+    if message_class is MessageClass.MARKETING:
+        raise PydanticCustomError("message_class", "Use login_code or transactional; marketing goes by campaigns.")
+    return message_class
+
+
+RequestedClass = Annotated[
+    MessageClass,
+    AfterValidator(_asked_for),
+    WithJsonSchema({"type": "string", "enum": ["login_code", "transactional"]}),
+]
+
+DEFAULT_EXPIRY: dict[MessageClass, timedelta] = {
+    MessageClass.LOGIN_CODE: timedelta(minutes=10),
+    MessageClass.TRANSACTIONAL: timedelta(days=3),
+}
 
 IDEMPOTENCY_KEY = r"^[ -~]{1,255}$"
 """Printable ASCII."""
@@ -212,7 +229,7 @@ class MessageIn(_WithContent):
 
     to: To
     data: Data = Field(default_factory=dict, description="What the template is rendered with; 64 KB at most")
-    message_class: MessageClass = Field(default=MessageClass.TRANSACTIONAL, alias="class")
+    message_class: RequestedClass = Field(default=MessageClass.TRANSACTIONAL, alias="class")
     send_at: Time | None = None
     expires_in: Expiry | None = None
     locale: Locale | None = None

@@ -19,10 +19,14 @@ class Lane(StrEnum):
 
 
 class MessageClass(StrEnum):
-    """`login_code` may be tried a second time while the first try is unknown; `transactional` never is."""
+    """`login_code` may be tried a second time while the first try is unknown; the others never are.
+
+    `marketing` is what campaigns and journeys send: it asks for topic, cap and quiet hours. A request never is.
+    """
 
     LOGIN_CODE = "login_code"
     TRANSACTIONAL = "transactional"
+    MARKETING = "marketing"
 
 
 class Part(StrEnum):
@@ -144,6 +148,26 @@ class SuppressionReason(StrEnum):
     STOP = "stop"
     UNSUBSCRIBED = "unsubscribed"
     MANUAL = "manual"
+
+
+class Subscription(StrEnum):
+    """A contact's word on a topic. `pending` waits for the click that confirms it."""
+
+    SUBSCRIBED = "subscribed"
+    PENDING = "pending"
+    UNSUBSCRIBED = "unsubscribed"
+
+
+class RunState(StrEnum):
+    """Where a campaign's run is. What is `paused` or `halted` can go on; the last two are its end."""
+
+    SCHEDULED = "scheduled"
+    PREPARING = "preparing"
+    SENDING = "sending"
+    PAUSED = "paused"
+    HALTED = "halted"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
 
 
 OPEN_ATTEMPT_STATES = frozenset(
