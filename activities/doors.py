@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from uuid import UUID
 
 from waypost.messaging.failure import WaypostFailure
-from waypost.messaging.provider import ProviderAccount, ProviderReply, RenderedMessage, ReplyKind, Sender
+from waypost.messaging.provider import BulkSender, ProviderAccount, ProviderReply, RenderedMessage, ReplyKind, Sender
 from waypost.store.errors import StoreError
 
 logger = logging.getLogger(__name__)
@@ -54,14 +54,38 @@ class Door:
         """One provider call; None when the fence had passed (`claimed_at`: monotonic seconds, before the commit)."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._call, message, claimed_at)
 
+    def bulk_key(self, message: RenderedMessage) -> Hashable | None:
+        """Messages of equal keys may share a `call_bulk`; None: the provider takes this one alone, by `call`."""
+        return self._sender.bulk_key(message) if isinstance(self._sender, BulkSender) else None
+
+    async def call_bulk(self, messages: Sequence[RenderedMessage], *, claimed_at: float) -> list[ProviderReply] | None:
+        """One provider call for up to 50 messages of one `bulk_key`: a reply for each, in order.
+
+        None when the fence had passed: none of them was sent. It takes one slot, as `call` does.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._call_bulk, messages, claimed_at)
+
     def _call(self, message: RenderedMessage, claimed_at: float) -> ProviderReply | None:
         if time.monotonic() - claimed_at > FENCE_S:
             return None
         try:
             return self._sender.send(message)
         except Exception as error:  # an adapter's own bug: nobody knows how far it came
-            logger.exception("a sender failed", extra={"account_id": str(self.account.id)})
-            return ProviderReply(kind=ReplyKind.UNKNOWN, code=type(error).__name__)
+            return self._failed(error)
+
+    def _call_bulk(self, messages: Sequence[RenderedMessage], claimed_at: float) -> list[ProviderReply] | None:
+        if time.monotonic() - claimed_at > FENCE_S:
+            return None
+        if not isinstance(self._sender, BulkSender):
+            raise TypeError("the account's provider takes no bulk calls")
+        try:
+            return self._sender.send_bulk(messages)
+        except Exception as error:  # as above, and of every message
+            return [self._failed(error)] * len(messages)
+
+    def _failed(self, error: Exception) -> ProviderReply:
+        logger.exception("a sender failed", extra={"account_id": str(self.account.id)})
+        return ProviderReply(kind=ReplyKind.UNKNOWN, code=type(error).__name__)
 
     async def retire(self) -> None:
         """Close once nobody is inside any more: a claim that was made for this door is called through it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from activities import doors
 from activities.doors import AccountUnusableError, Door, DoorBusyError, Doors
 from tests.activities.sending_bench import Blocked, ScriptedSender, accepted, account
-from waypost.messaging.provider import ProviderAccount, RenderedMessage, ReplyKind
+from waypost.messaging.provider import ProviderAccount, ProviderReply, RenderedMessage, ReplyKind
 from waypost.messaging.values import Channel
 from waypost.store.errors import CredentialsError
 
@@ -123,3 +124,40 @@ async def test_an_account_that_cannot_be_opened_says_so_in_a_code() -> None:
     house.refuse = None
     await house.doors.to(uuid4())
     house.doors.close()
+
+
+class BulkScript(ScriptedSender):
+    """Takes many messages at once."""
+
+    def bulk_key(self, message: RenderedMessage, /) -> str:
+        return message.from_address
+
+    def send_bulk(self, messages: Sequence[RenderedMessage], /) -> list[ProviderReply]:
+        return [self.send(message) for message in messages]
+
+
+async def test_many_messages_go_in_one_call_under_the_same_fence() -> None:
+    sender = BulkScript()
+    door = Door(account(uuid4()), sender, 1)
+    assert door.bulk_key(MESSAGE) == "us@example.com"
+    replies = await door.call_bulk([MESSAGE] * 3, claimed_at=time.monotonic())
+    assert replies == [accepted()] * 3
+    assert await door.call_bulk([MESSAGE] * 3, claimed_at=time.monotonic() - 2.1) is None
+    assert len(sender.calls) == 3
+    door.close()
+
+
+async def test_an_adapters_own_bug_leaves_every_message_of_the_call_unknown() -> None:
+    sender = BulkScript()
+    sender.replies.append(LookupError("a bug"))
+    door = Door(account(uuid4()), sender, 1)
+    replies = await door.call_bulk([MESSAGE] * 3, claimed_at=time.monotonic())
+    assert replies is not None
+    assert [(reply.kind, reply.code) for reply in replies] == [(ReplyKind.UNKNOWN, "LookupError")] * 3
+    door.close()
+
+
+def test_a_provider_without_bulk_calls_takes_each_message_alone() -> None:
+    door = Door(account(uuid4()), ScriptedSender(), 1)
+    assert door.bulk_key(MESSAGE) is None
+    door.close()

@@ -5,15 +5,15 @@ They wrap; what is wrapped does its work as ever.
 
 import socket
 import threading
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Hashable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 from uuid import UUID
 
 from psycopg import AsyncConnection, AsyncCursor
 
 from waypost.drills.fault_points import FaultPoint, FaultPoints
-from waypost.messaging.provider import ProviderReply, RenderedMessage, Sender
+from waypost.messaging.provider import BulkSender, ProviderReply, RenderedMessage, Sender
 from waypost.providers import wire
 from waypost.settings import DatabaseSettings
 from waypost.store.database import Database, Role
@@ -92,17 +92,45 @@ class KillingSender:
 
     def send(self, message: RenderedMessage, /) -> ProviderReply:
         """As the wrapped one's."""
-        _calling.now = True
-        try:
-            reply = self._sender.send(message)
-        finally:
-            _calling.now = False
-        self._points.reach(FaultPoint.AFTER_REPLY)
-        return reply
+        with _in_call(self._points):
+            return self._sender.send(message)
 
     def close(self) -> None:
         """As the wrapped one's."""
         self._sender.close()
+
+
+class KillingBulkSender(KillingSender):
+    """The same for an account that takes many messages in one call: the same points around it."""
+
+    def __init__(self, sender: BulkSender, points: FaultPoints) -> None:
+        super().__init__(sender, points)
+        self._bulk = sender
+
+    def bulk_key(self, message: RenderedMessage, /) -> Hashable | None:
+        """As the wrapped one's."""
+        return self._bulk.bulk_key(message)
+
+    def send_bulk(self, messages: Sequence[RenderedMessage], /) -> list[ProviderReply]:
+        """As the wrapped one's."""
+        with _in_call(self._points):
+            return self._bulk.send_bulk(messages)
+
+
+def killing(sender: Sender, points: FaultPoints) -> KillingSender:
+    """The sender, wrapped: it takes bulk calls if the wrapped one does."""
+    return KillingBulkSender(sender, points) if isinstance(sender, BulkSender) else KillingSender(sender, points)
+
+
+@contextmanager
+def _in_call(points: FaultPoints) -> Iterator[None]:
+    """Around a provider call of this thread."""
+    _calling.now = True
+    try:
+        yield
+    finally:
+        _calling.now = False
+    points.reach(FaultPoint.AFTER_REPLY)
 
 
 def kill_after_writing(points: FaultPoints) -> None:

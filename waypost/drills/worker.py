@@ -8,7 +8,7 @@ import argparse
 import uvloop
 
 from waypost.drills.fault_points import FaultPoints
-from waypost.drills.killing import KillingDatabase, KillingSender, kill_after_writing
+from waypost.drills.killing import KillingDatabase, kill_after_writing, killing
 from waypost.logs import configure_logs
 from waypost.messaging.provider import ProviderAccount, Sender
 from waypost.messaging.values import Lane
@@ -31,7 +31,7 @@ def main() -> None:
 
 async def _run(lane: Lane, points: FaultPoints) -> None:
     def open_account(account: ProviderAccount, deadlines: Deadlines) -> Sender:
-        return KillingSender(open_sender(account, deadlines), points)
+        return killing(open_sender(account, deadlines), points)
 
     process = WorkerProcess(lane, WorkerSettings(), open_database=KillingDatabase, open_account=open_account)
     await until_signalled(process)

@@ -3,10 +3,12 @@
 The adapter names what happened (`ProviderReply`); `activities/failures.py` alone decides what that means for a retry.
 """
 
-from dataclasses import dataclass, field
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 from waypost.messaging.values import Channel, EventKind, FeedKind, Mode, ProviderKind
@@ -43,6 +45,8 @@ class ProviderReply:
     retry_after: timedelta | None = None
     suppresses: bool = False
     """The provider says that this address must not be written to again (Twilio 21610)."""
+    of_whole_call: bool = False
+    """Said of a bulk call as a whole. If it is a refusal, only sending each message alone tells which one it means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +58,36 @@ class Attachment:
     content: bytes = field(repr=False)
 
 
+_PLACEHOLDER = re.compile(r"\{\{([a-z][a-z0-9]*)\}\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedContent:
+    """What the emails of a bulk call share: text with `{{name}}` where each has its own. None: no such part."""
+
+    subject: str
+    html: str | None
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlottedContent:
+    """One email's content as the shared part and its own values; putting them in gives the whole, byte for byte."""
+
+    shared: SharedContent = field(repr=False)
+    slots: Mapping[str, str] = field(repr=False)
+
+    def fill(self, shared: str) -> str:
+        """A shared part with this email's values put in."""
+        return _PLACEHOLDER.sub(lambda found: self.slots[found[1]], shared)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedMessage:
-    """One message, ready to hand over. Email uses subject, html, text, headers, attachments; SMS uses text."""
+    """One message, ready to hand over. Email uses subject, html, text, headers, attachments; SMS uses text.
+
+    One that has `slotted` says there what it says, and leaves subject, html and text empty: `whole` puts it together.
+    """
 
     attempt_id: UUID
     channel: Channel
@@ -73,6 +104,20 @@ class RenderedMessage:
     messaging_service: str | None = None
     valid_for: timedelta | None = None
     """What is left of the message's own life, for providers that take a validity period (Twilio)."""
+    slotted: SlottedContent | None = field(default=None, repr=False)
+
+    def whole(self) -> "RenderedMessage":
+        """The same message with its content put together; itself where it is already."""
+        if self.slotted is None:
+            return self
+        shared, fill = self.slotted.shared, self.slotted.fill
+        return replace(
+            self,
+            subject=fill(shared.subject),
+            html=None if shared.html is None else fill(shared.html),
+            text="" if shared.text is None else fill(shared.text),
+            slotted=None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +155,22 @@ class Sender(Protocol):
 
     def close(self) -> None:
         """Give back sockets."""
+        ...
+
+
+@runtime_checkable
+class BulkSender(Sender, Protocol):
+    """The door of an account that takes many messages in one request."""
+
+    def bulk_key(self, message: RenderedMessage, /) -> Hashable | None:
+        """Messages of equal keys may share a call; None: this one goes alone."""
+        ...
+
+    def send_bulk(self, messages: Sequence[RenderedMessage], /) -> list[ProviderReply]:
+        """Make exactly one HTTP request, within all deadlines, for 1 to 50 messages of one key; a reply for each.
+
+        Never raises for what a provider does; `ValueError` for messages that do not belong together.
+        """
         ...
 
 

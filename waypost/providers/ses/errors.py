@@ -62,6 +62,9 @@ _NO_CREDENTIALS = (
 _UNSURE_STATUSES = frozenset({408, 409, 425})
 """4xx that do not say that the request was not acted on."""
 
+UNSENDABLE = ProviderReply(kind=ReplyKind.REJECTED, code="unsendable")
+"""What SES has no way to be told: nothing was sent."""
+
 _CODE = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
 
@@ -88,7 +91,7 @@ def _unsent(failure: Exception) -> ProviderReply:
         return ProviderReply(kind=ReplyKind.NOT_REACHED, code="credentials_not_reached")
     if isinstance(failure, (BotoCoreError, ClientError)):  # the role's own STS call, for instance
         return ProviderReply(kind=ReplyKind.NOT_REACHED, code="credentials_failed")
-    return ProviderReply(kind=ReplyKind.REJECTED, code="unsendable")
+    return UNSENDABLE
 
 
 def _refusal(failure: ClientError) -> ProviderReply:

@@ -16,7 +16,7 @@ from waypost.messaging.provider import ProviderEvent
 from waypost.messaging.values import EventKind
 from waypost.providers.errors import EventError
 from waypost.providers.ses.machines import made_by_machine
-from waypost.providers.ses.sender import ATTEMPT_TAG
+from waypost.providers.ses.tags import ATTEMPT_TAG
 
 _KINDS: Mapping[str, tuple[EventKind, str]] = {
     "Send": (EventKind.SEND, "send"),
