@@ -1,6 +1,7 @@
 """Kills a process at its points, one after the other, and counts only kills that interrupted work."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -31,6 +32,9 @@ class Killer:
         self.hits: Counter[FaultPoint] = Counter()
         self.missed: Counter[FaultPoint] = Counter()
         """Armed in vain."""
+        self.resumed: list[float] = []
+        """Seconds from each kill until work was committed again."""
+        self._killed_at: float | None = None
 
     @property
     def done(self) -> int:
@@ -56,9 +60,13 @@ class Killer:
             return await self._work() > before
 
         await until(worked, patience_s=FOREVER)
+        if self._killed_at is not None:
+            self.resumed.append(time.monotonic() - self._killed_at)
+            self._killed_at = None
         self._points.arm(point)
         if await self._is_hit(point):
             self.hits[point] += 1
+            self._killed_at = time.monotonic()
         else:
             self.missed[point] += 1
         await asyncio.sleep(self._pause_s)

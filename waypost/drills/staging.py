@@ -35,8 +35,9 @@ from waypost.temporal.client import connect
 
 T = TypeVar("T")
 
-WORKER, API, INGEST, POSTGRES, TEMPORAL = "worker-fast", "api", "ingest", "postgres", "temporal"
-PRODUCT = (API, INGEST, WORKER, "worker-bulk")
+WORKER, BULK_WORKER, API, INGEST = "worker-fast", "worker-bulk", "api", "ingest"
+POSTGRES, TEMPORAL = "postgres", "temporal"
+PRODUCT = (API, INGEST, WORKER, BULK_WORKER)
 
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
 """Of the caller's environment: what programs need. No setting of ours: a drill never reaches a real stack."""
@@ -45,6 +46,7 @@ _DRILLED: Mapping[str, tuple[str, ...]] = {
     API: ("waypost.drills.doors", "api"),
     INGEST: ("waypost.drills.doors", "ingest"),
     WORKER: ("waypost.drills.worker", "--lanes", "fast"),
+    BULK_WORKER: ("waypost.drills.worker", "--lanes", "bulk"),
 }
 
 _CLOSE_S = 10.0

@@ -91,6 +91,14 @@ class Admin:
         made = await self._ask("POST", f"/v1/tenants/{tenant}/keys", {"name": "drill", "mode": "test"})
         return DrillTenant(id=tenant, api_key=made["key"])
 
+    async def rate(self, account: DrillAccount, per_second: float) -> None:
+        """From now on the account may send this fast."""
+        await self._ask("PATCH", f"/v1/provider-accounts/{account.id}", {"rate_per_second": per_second})
+
+    async def rules(self, tenant: DrillTenant, **rules: Any) -> None:
+        """Change a tenant's settings."""
+        await self._ask("PATCH", f"/v1/tenants/{tenant.id}", rules)
+
     def _test_account(self, name: str, key: str, *, feed: str) -> dict[str, Any]:
         return {
             "name": name,
