@@ -71,7 +71,7 @@ def create_app(
     config = config or IngestConfig.from_environment()
     registry = registry or process_registry()
     database = open_database(config.database, Role.RELAY, size=_POOL)
-    sealer = Sealer(config.secrets.secret_key.get_secret_value())
+    sealer = Sealer(config.secrets.secret_key.get_secret_value(), config.secrets.previous)
     metrics = IntakeMetrics(registry)
     load = partial(load_account, database, sealer=sealer)
     intake = Intake(database, metrics, batch=config.ingest.ingest_batch, signal=DELIVERED_SIGNAL)

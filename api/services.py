@@ -10,6 +10,7 @@ from api.key_ring import KeyRing
 from api.message_intake import MessageIntake
 from api.metrics import ApiMetrics
 from api.rates import RequestRates
+from waypost.messaging.link_tokens import LinkSigner
 from waypost.settings import AdminSettings, ApiSettings, DatabaseSettings, SecretSettings, TemporalSettings
 from waypost.store.database import Database, Role
 from waypost.store.sealing import Sealer
@@ -64,7 +65,10 @@ class Services:
     roles: RoleGate
     keys: KeyRing
     rates: RequestRates
+    visits: RequestRates
+    """Of the pages that need no key: by tenant and by person, apart from the API's own rates."""
     sealer: Sealer
+    links: LinkSigner
     intake: MessageIntake
     workshop: ThreadPoolExecutor
     """Where templates are compiled and previewed."""
@@ -75,6 +79,7 @@ class Services:
         """Nothing is connected yet; `open()` is."""
         app_db = Database(settings.database, Role.APP)
         relay_db = Database(settings.database, Role.RELAY, size=4)
+        secret, previous = settings.secrets.secret_key.get_secret_value(), settings.secrets.previous
         return cls(
             settings=settings,
             app_db=app_db,
@@ -82,7 +87,9 @@ class Services:
             roles=RoleGate(app_db, relay_db),
             keys=KeyRing(relay_db),
             rates=RequestRates(),
-            sealer=Sealer(settings.secrets.secret_key.get_secret_value()),
+            visits=RequestRates(),
+            sealer=Sealer(secret, previous),
+            links=LinkSigner(secret, previous),
             intake=MessageIntake(app_db),
             workshop=ThreadPoolExecutor(max_workers=1, thread_name_prefix="workshop"),
             metrics=metrics,

@@ -40,15 +40,31 @@ class AdminSettings(_Group):
 class SecretSettings(_Group):
     """The key that opens provider credentials: whoever calls providers or hears from them reads it."""
 
-    secret_key: SecretStr = Field(min_length=32, description="Seals provider credentials, at least 32 characters")
+    secret_key: SecretStr = Field(
+        min_length=32, description="Seals provider credentials and signs links, at least 32 characters"
+    )
+    previous_secret_keys: SecretStr = Field(
+        default=SecretStr(""), description="Earlier WAYPOST_SECRET_KEYs, with commas between: still open and verify"
+    )
+
+    @cached_property
+    def previous(self) -> tuple[str, ...]:
+        """The earlier keys, newest first."""
+        given = self.previous_secret_keys.get_secret_value().split(",")
+        return tuple(key.strip() for key in given if key.strip())
 
 
-class ApiSettings(_Group):
+class PublicSettings(_Group):
+    """Where the world reaches the API: part of ApiSettings; who writes links reads it alone."""
+
+    public_url: str = Field(default="http://127.0.0.1:8000", description="Where callers and readers reach the API")
+
+
+class ApiSettings(PublicSettings):
     """The door."""
 
     api_host: str = Field(default="127.0.0.1", description="Address the API listens on")
     api_port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on")
-    public_url: str = Field(default="http://127.0.0.1:8000", description="Where callers reach the API")
     max_body_bytes: int = Field(default=12 * 1024 * 1024, ge=1024, description="Largest request body, in bytes")
 
 

@@ -23,6 +23,7 @@ from waypost.settings import (
     ApiSettings,
     DatabaseSettings,
     IngestSettings,
+    PublicSettings,
     SecretSettings,
     TemporalSettings,
     WorkerSettings,
@@ -33,8 +34,8 @@ GROUPS: Mapping[str, tuple[type[BaseSettings], ...]] = {
     "migrate": (DatabaseSettings,),
     "api": (DatabaseSettings, AdminSettings, SecretSettings, ApiSettings, TemporalSettings),
     "ingest": (DatabaseSettings, SecretSettings, IngestSettings),
-    "worker-fast": (DatabaseSettings, SecretSettings, TemporalSettings, WorkerSettings),
-    "worker-bulk": (DatabaseSettings, SecretSettings, TemporalSettings, WorkerSettings),
+    "worker-fast": (DatabaseSettings, SecretSettings, TemporalSettings, WorkerSettings, PublicSettings),
+    "worker-bulk": (DatabaseSettings, SecretSettings, TemporalSettings, WorkerSettings, PublicSettings),
 }
 """The groups of settings that each process reads."""
 

@@ -43,7 +43,8 @@ def check_command(
 
 async def _check(account: str, wait_s: float, console: Console) -> list[Finding]:
     database = Database(DatabaseSettings(), Role.RELAY, size=1)
-    sealer = Sealer(SecretSettings().secret_key.get_secret_value())
+    secrets = SecretSettings()
+    sealer = Sealer(secrets.secret_key.get_secret_value(), secrets.previous)
     found = []
     await database.open()
     try:

@@ -27,6 +27,26 @@ def suppression_id(*, tenant: UUID, channel: Channel, address: str) -> UUID:
     return _derive(tenant, "suppression", channel, address)
 
 
+def topic_id(*, tenant: UUID, key: str) -> UUID:
+    """The id of a tenant's topic."""
+    return _derive(tenant, "topic", key)
+
+
+def list_id(*, tenant: UUID, key: str) -> UUID:
+    """The id of a tenant's list."""
+    return _derive(tenant, "list", key)
+
+
+def segment_id(*, tenant: UUID, key: str) -> UUID:
+    """The id of a tenant's segment."""
+    return _derive(tenant, "segment", key)
+
+
+def contact_event_id(*, tenant: UUID, key: str) -> UUID:
+    """The id of what a contact did, by the tenant's own id of it."""
+    return _derive(tenant, "event", key)
+
+
 def request_id(*, tenant: UUID, idempotency_key: str, generation: int) -> UUID:
     """The id of a request; a key that is used again after its retention is a new generation."""
     return _derive(tenant, "request", str(generation), idempotency_key)
@@ -40,6 +60,11 @@ def message_id(*, tenant: UUID, source_id: UUID, part: Part) -> UUID:
 def attempt_id(*, message: UUID, number: int) -> UUID:
     """The id of the n-th try of a message, counted from 1."""
     return uuid5(message, f"attempt/{number}")
+
+
+def import_id(*, tenant: UUID, file_hash: str, options: str) -> UUID:
+    """The id of an import: a file (SHA-256, hexadecimal) and how it is read (JSON with sorted keys)."""
+    return _derive(tenant, "import", file_hash, options)
 
 
 def _derive(tenant: UUID, *parts: str) -> UUID:

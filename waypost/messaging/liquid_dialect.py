@@ -43,7 +43,7 @@ MAX_LIQUID_TAG = 5_000
 """Characters in one tag, from brace to brace."""
 MAX_BRACKETS = 50
 """In one tag: python-liquid takes seconds for a thousand nested ones."""
-ROOTS = frozenset({"contact", "data", "tenant", "message", "unsubscribe_url", "now"})
+ROOTS = frozenset({"contact", "data", "tenant", "message", "unsubscribe_url", "preferences_url", "now"})
 """The names a template may start from; rendering.py fills them."""
 
 _TAGS = (

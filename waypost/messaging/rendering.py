@@ -39,12 +39,13 @@ def template_context(
     message: Mapping[str, Any],
     now: datetime,
     unsubscribe_url: str | None = None,
+    preferences_url: str | None = None,
 ) -> dict[str, Any]:
     """What templates can read. `now` is aware, best in the contact's zone, and is what `"now" | date` prints.
 
     `contact` has external_id, email, phone, locale, time_zone and attributes; an attribute can be read without
-    `attributes` too (`contact.first_name`), unless a field has its name. Without an unsubscribe URL a template that
-    prints it fails, rather than send a link to nowhere.
+    `attributes` too (`contact.first_name`), unless a field has its name. Without an unsubscribe URL (or the preferences')
+    a template that prints it fails, rather than send a link to nowhere.
     """
     context: dict[str, Any] = {
         "contact": {**contact.get("attributes", {}), **contact},
@@ -55,6 +56,8 @@ def template_context(
     }
     if unsubscribe_url is not None:
         context["unsubscribe_url"] = unsubscribe_url
+    if preferences_url is not None:
+        context["preferences_url"] = preferences_url
     return context
 
 
