@@ -14,6 +14,7 @@ from waypost.store.budgets import Lease
 
 PATIENCE = timedelta(seconds=5)
 A, B = UUID(int=1), UUID(int=2)
+LARGE, SMALL = UUID(int=11), UUID(int=12)
 
 
 class Bucket:
@@ -167,3 +168,103 @@ async def test_a_tenant_cannot_save_up_by_staying_away() -> None:
     served = await order_of(budget, bucket, [(A, 1)] * 30 + [(B, 1)] * 30)
     assert 12 <= served[:30].count(B) <= 18
     assert uuid4() not in served
+
+
+async def take_many(budget: AccountBudget, wanted: int = 50, *, tenant: UUID = A, flow: UUID = LARGE) -> int:
+    return await budget.take_many(tenant=tenant, weight=1, flow=flow, wanted=wanted, patience=PATIENCE)
+
+
+async def test_a_bulk_calls_sends_are_taken_together() -> None:
+    bucket = Bucket(slice_=120)
+    budget = bucket.budget()
+    assert [await take_many(budget) for _ in range(2)] == [50, 50]
+    assert bucket.asked == [50]
+    await take(budget)
+    await budget.give_back()
+    assert bucket.given_back == 19
+
+
+async def test_sends_that_come_in_small_change_are_gathered() -> None:
+    bucket = Bucket(20, 20, 20)
+    assert await take_many(bucket.budget()) == 50
+    assert bucket.asked == [50, 30, 10]
+
+
+async def test_after_a_moment_a_bulk_call_goes_with_what_there_is() -> None:
+    bucket = Bucket(3, *[0] * 100)
+    assert await take_many(bucket.budget()) == 3
+
+
+async def test_what_is_left_under_a_used_up_quota_is_still_taken() -> None:
+    bucket = Bucket(3, *[0] * 100)
+    bucket.quota_left = 0
+    budget = bucket.budget()
+    assert await take_many(budget) == 3
+    with pytest.raises(BudgetExhaustedError) as raised:
+        await take_many(budget)
+    assert raised.value.quota
+
+
+async def test_what_was_not_used_serves_who_is_next_at_once() -> None:
+    bucket = Bucket(50, *[0] * 1000)
+    budget = bucket.budget()
+    assert await take_many(budget) == 50
+    waiting = asyncio.create_task(take_many(budget, 10))
+    await asyncio.sleep(0.01)
+    budget.give_back_some(12)
+    assert await waiting == 10
+    await budget.give_back()
+    assert bucket.given_back == 2
+
+
+async def bulk_order(budget: AccountBudget, bucket: Bucket, waiting: Sequence[tuple[UUID, UUID]]) -> list[UUID]:
+    """The flows in the order in which they were served fifty at a time."""
+    served: list[UUID] = []
+
+    async def one(tenant: UUID, flow: UUID) -> None:
+        await take_many(budget, tenant=tenant, flow=flow)
+        served.append(flow)
+
+    bucket.go.clear()
+    tasks = []
+    for tenant, flow in waiting:
+        tasks.append(asyncio.create_task(one(tenant, flow)))
+        await asyncio.sleep(0)
+    bucket.grants = [50] * len(waiting)
+    bucket.go.set()
+    await asyncio.gather(*tasks)
+    return served
+
+
+async def test_a_small_campaign_overtakes_a_large_one_of_the_same_tenant() -> None:
+    bucket = Bucket()
+    served = await bulk_order(bucket.budget(), bucket, [(A, LARGE)] * 30 + [(A, SMALL)] * 2)
+    assert max(place for place, flow in enumerate(served) if flow == SMALL) <= 4
+
+
+async def test_a_tenant_of_many_campaigns_gets_no_more_than_one_of_a_single_one() -> None:
+    bucket = Bucket()
+    flows = [UUID(int=100 + number) for number in range(10)]
+    served = await bulk_order(
+        bucket.budget(), bucket, [(A, flow) for flow in flows for _ in range(4)] + [(B, SMALL)] * 20
+    )
+    assert 18 <= served[:40].count(SMALL) <= 20
+
+
+async def test_campaigns_of_a_tenant_go_by_turns() -> None:
+    bucket = Bucket()
+    served = await bulk_order(bucket.budget(), bucket, [(A, LARGE)] * 20 + [(A, SMALL)] * 20)
+    assert 9 <= served[:20].count(SMALL) <= 11
+
+
+async def test_who_gave_up_waiting_for_many_leaves_them_to_the_others() -> None:
+    bucket = Bucket(slice_=60)
+    bucket.go.clear()
+    budget = bucket.budget()
+    gone, stays = (asyncio.create_task(take_many(budget)) for _ in range(2))
+    await asyncio.sleep(0.01)
+    gone.cancel()
+    await asyncio.sleep(0)
+    bucket.go.set()
+    assert await stays == 50
+    await take(budget)
