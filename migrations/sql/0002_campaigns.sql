@@ -92,7 +92,8 @@ CREATE INDEX contact_events_of_contact ON contact_events (tenant_id, contact_id,
 
 CREATE INDEX contacts_by_attributes ON contacts USING gin (attributes jsonb_path_ops);
 
--- Uploads of contacts, resumable: `row` is the last row that is safely in.
+-- Uploads of contacts, resumable: the rows before `byte_offset` are safely in. `layout` is what the header said,
+-- `problem` why the file as a whole cannot be taken. rows_read = created + updated + repeated + refused + blank.
 CREATE TABLE imports (
     tenant_id uuid NOT NULL REFERENCES tenants (id),
     id uuid NOT NULL,
@@ -106,11 +107,24 @@ CREATE TABLE imports (
     rows_read bigint NOT NULL DEFAULT 0,
     rows_created bigint NOT NULL DEFAULT 0,
     rows_updated bigint NOT NULL DEFAULT 0,
+    rows_repeated bigint NOT NULL DEFAULT 0,
     rows_refused bigint NOT NULL DEFAULT 0,
+    rows_blank bigint NOT NULL DEFAULT 0,
+    layout jsonb,
+    problem text,
     created_at timestamptz NOT NULL DEFAULT waypost_now(),
     updated_at timestamptz NOT NULL DEFAULT waypost_now(),
     completed_at timestamptz,
     PRIMARY KEY (tenant_id, id)
+);
+CREATE INDEX imports_by_creation ON imports (tenant_id, created_at, id);
+-- Whom an import has named: what is named again is counted as a repetition. Kept until the import is over; it is for
+-- counting alone, so that a crash may empty it.
+CREATE UNLOGGED TABLE import_keys (
+    tenant_id uuid NOT NULL,
+    import_id uuid NOT NULL,
+    contact_id uuid NOT NULL,
+    PRIMARY KEY (tenant_id, import_id, contact_id)
 );
 CREATE TABLE import_errors (
     tenant_id uuid NOT NULL,
@@ -286,14 +300,16 @@ END $$;
 CREATE TRIGGER tally_runs AFTER UPDATE ON messages
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION tally_runs();
 
--- When a contact was last written to by campaigns and journeys, newest last: what frequency caps count.
+-- When a contact was last written to by campaigns and journeys, in the order of the claims, and on which channel: what
+-- frequency caps count. One row a contact, so that one lock decides about caps of a channel and of all together.
 CREATE TABLE cap_usage (
     tenant_id uuid NOT NULL,
     contact_id uuid NOT NULL,
-    channel text NOT NULL CHECK (channel IN ('email', 'sms', 'whatsapp')),
     sent_at timestamptz[] NOT NULL DEFAULT '{}',
-    PRIMARY KEY (tenant_id, contact_id, channel),
-    FOREIGN KEY (tenant_id, contact_id) REFERENCES contacts (tenant_id, id) ON DELETE CASCADE
+    channels text[] NOT NULL DEFAULT '{}',
+    PRIMARY KEY (tenant_id, contact_id),
+    FOREIGN KEY (tenant_id, contact_id) REFERENCES contacts (tenant_id, id) ON DELETE CASCADE,
+    CHECK (cardinality(sent_at) = cardinality(channels))
 ) WITH (fillfactor = 70);
 
 DO $$
@@ -301,7 +317,7 @@ DECLARE
     t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['topics', 'topic_subscriptions', 'lists', 'list_members', 'segments', 'contact_events', 'imports',
-                             'import_errors', 'campaigns', 'campaign_runs', 'run_tally_additions', 'run_tallies', 'cap_usage'] LOOP
+                             'import_errors', 'import_keys', 'campaigns', 'campaign_runs', 'run_tally_additions', 'run_tallies', 'cap_usage'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', t);
         EXECUTE format('CREATE POLICY own_rows ON %I TO waypost_app USING (tenant_id = waypost_tenant()) '
@@ -316,4 +332,29 @@ BEGIN
     END LOOP;
 END $$;
 REVOKE DELETE ON campaigns, campaign_runs, run_tallies, run_tally_additions FROM waypost_app;
-GRANT DELETE ON run_tally_additions, run_tallies, imports, import_errors, contact_events, cap_usage TO waypost_relay;
+GRANT DELETE ON run_tally_additions, run_tallies, imports, import_errors, import_keys, contact_events, cap_usage TO waypost_relay;
+
+-- Segments: the moment that an attribute's text writes, and a text without its case. waypost/segments has the same two in
+-- Python (moments.read_moment, evaluate.fold), and a test holds the one against the other.
+CREATE FUNCTION waypost_moment(said text) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE
+        WHEN said ~ '^[12][0-9]{3}-[0-9]{2}-[0-9]{2}$'
+            THEN CASE WHEN pg_input_is_valid(said || 'T00:00:00Z', 'timestamptz') THEN (said || 'T00:00:00Z')::timestamptz END
+        WHEN said ~ '^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?$'
+            THEN CASE WHEN pg_input_is_valid(said || 'Z', 'timestamptz') THEN (said || 'Z')::timestamptz END
+        WHEN said ~ '^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?(Z|[+-](0[0-9]|1[0-5]):[0-5][0-9])$'
+            THEN CASE WHEN pg_input_is_valid(said, 'timestamptz') THEN said::timestamptz END
+    END;
+DO $$
+BEGIN
+    -- Each letter by itself, the same on every machine; older servers know no such collation.
+    EXECUTE format('CREATE FUNCTION waypost_fold(said text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN '
+                   'lower(said %s)', CASE WHEN current_setting('server_version_num')::integer >= 170000
+                                          THEN 'COLLATE pg_c_utf8' ELSE '' END);
+END $$;
+
+-- The segments' role finds a campaign's messages by the campaign's key.
+CREATE POLICY read_rows ON campaigns FOR SELECT TO waypost_segments USING (true);
+CREATE POLICY read_rows ON campaign_runs FOR SELECT TO waypost_segments USING (true);
+GRANT SELECT (tenant_id, id, key) ON campaigns TO waypost_segments;
+GRANT SELECT (tenant_id, id, campaign_id) ON campaign_runs TO waypost_segments;

@@ -123,7 +123,11 @@ class ImportRow(SQLModel, table=True):
     rows_read: int = filled(BigInteger)
     rows_created: int = filled(BigInteger)
     rows_updated: int = filled(BigInteger)
+    rows_repeated: int = filled(BigInteger)
     rows_refused: int = filled(BigInteger)
+    rows_blank: int = filled(BigInteger)
+    layout: dict[str, Any] | None = may(JSON)
+    problem: str | None = may(Text)
     created_at: datetime = filled(AT)
     updated_at: datetime = filled(AT)
     completed_at: datetime | None = may(AT)
@@ -139,6 +143,16 @@ class ImportErrorRow(SQLModel, table=True):
     row_number: int = key(BigInteger)
     field: str | None = may(Text)
     message: str = must(Text)
+
+
+class ImportKeyRow(SQLModel, table=True):
+    """A contact that an import has named."""
+
+    __tablename__ = "import_keys"
+
+    tenant_id: UUID = key()
+    import_id: UUID = key()
+    contact_id: UUID = key()
 
 
 class CampaignRow(SQLModel, table=True):
@@ -258,5 +272,5 @@ class CapUsageRow(SQLModel, table=True):
 
     tenant_id: UUID = key()
     contact_id: UUID = key()
-    channel: str = key(Text)
     sent_at: list[datetime] = filled(ARRAY(AT))
+    channels: list[str] = filled(ARRAY(Text))

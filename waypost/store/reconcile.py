@@ -12,6 +12,8 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from waypost.store.caps import give_back_caps_of_voided
+
 Connection = AsyncConnection[Any]
 Key = tuple[UUID, UUID]
 """(tenant id, message id)."""
@@ -83,6 +85,7 @@ INSERT INTO outbox (workflow_id, signal) SELECT 'message/' || id, %(signal)s FRO
 async def settle_voided(connection: Connection, messages: Sequence[Key], *, signal: str) -> None:
     """Let the messages of attempts that were just voided go on, or end as what has happened meanwhile says."""
     if messages:
+        await give_back_caps_of_voided(connection, messages)
         values = {
             "tenants": [tenant for tenant, _ in messages],
             "messages": [message for _, message in messages],
