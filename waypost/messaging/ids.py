@@ -52,6 +52,16 @@ def request_id(*, tenant: UUID, idempotency_key: str, generation: int) -> UUID:
     return _derive(tenant, "request", str(generation), idempotency_key)
 
 
+def campaign_id(*, tenant: UUID, key: str) -> UUID:
+    """The id of a tenant's campaign."""
+    return _derive(tenant, "campaign", key)
+
+
+def run_id(*, campaign: UUID, number: int) -> UUID:
+    """The id of a campaign's n-th run, counted from 1."""
+    return uuid5(campaign, f"run/{number}")
+
+
 def message_id(*, tenant: UUID, source_id: UUID, part: Part) -> UUID:
     """The id of a message of a request, campaign run or visit."""
     return _derive(tenant, "message", str(source_id), part)
