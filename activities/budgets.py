@@ -137,7 +137,7 @@ class Budgets:
             tenant=tenant, weight=weight, flow=flow, wanted=wanted, patience=patience
         )
 
-    def give_back_some(self, account: UUID, count: int) -> None:
+    async def give_back_some(self, account: UUID, count: int) -> None:
         """Return sends that were taken and not used."""
         self._of(account).give_back_some(count)
 
