@@ -20,31 +20,39 @@ import uvloop
 from temporalio.client import Client
 
 from activities.budgets import Budgets
+from activities.campaign_composing import CampaignComposer
+from activities.campaign_pages import Pages
+from activities.campaigns import CampaignActivities
 from activities.composing import Composer, content_hash
 from activities.doors import Doors
 from activities.sending import SendActivities
 from waypost.logs import configure_logs
+from waypost.messaging.link_tokens import LinkSigner
 from waypost.messaging.provider import LookUp, ProviderAccount, Sender
 from waypost.messaging.values import Lane
 from waypost.providers.accounts import open_look_up, open_sender
 from waypost.providers.deadlines import Deadlines
+from waypost.relay.campaigns import CAMPAIGNS_LOOP, campaign_loops
 from waypost.relay.dispatch import Dispatcher
 from waypost.relay.loops import Loop, run_loops
 from waypost.relay.placement import Placement
 from waypost.relay.reconcile import OUTBOX_LOOP, Patience, Reach, reconcile_loops
 from waypost.serving import StatusServer
-from waypost.settings import DatabaseSettings, SecretSettings, TemporalSettings, WorkerSettings
+from waypost.settings import DatabaseSettings, PublicSettings, SecretSettings, TemporalSettings, WorkerSettings
 from waypost.store.accounts import load_account
 from waypost.store.database import Database, DatabaseAway, Role
-from waypost.store.notifications import OUTBOX_CHANNEL, TENANTS_CHANNEL, listen, ready_channel
+from waypost.store.notifications import CAMPAIGNS_CHANNEL, OUTBOX_CHANNEL, TENANTS_CHANNEL, listen, ready_channel
 from waypost.store.sealing import Sealer
 from waypost.temporal.client import connect
 from waypost.temporal.workers import QueueWorkers
+from workflows.campaign import CampaignWorkflow
+from workflows.campaign_shard import CampaignShardWorkflow
 from workflows.message import MessageWorkflow
 
 logger = logging.getLogger("waypost.worker")
 
 _RETRY_S = 0.5
+_LOOPS_TOLD = {OUTBOX_CHANNEL: OUTBOX_LOOP, CAMPAIGNS_CHANNEL: CAMPAIGNS_LOOP}
 
 OpenDatabase = Callable[[DatabaseSettings, Role], Database]
 OpenAccount = Callable[[ProviderAccount, Deadlines], Sender]
@@ -75,6 +83,8 @@ class WorkerProcess:
         self._budgets = Budgets(self._relay, lane)
         secrets = SecretSettings()
         self._sealer = Sealer(secrets.secret_key.get_secret_value(), secrets.previous)
+        self._signer = LinkSigner(secrets.secret_key.get_secret_value(), secrets.previous)
+        self._name = f"{socket.gethostname()}/{os.getpid()}"
         self._composer = Composer(self._app)
         self._relay_loops = self._make_relay_loops()
         self._doors = Doors(self._load_account, self._open_sender, width=settings.worker_concurrency)
@@ -106,11 +116,14 @@ class WorkerProcess:
             self._placement.run(),
             self._dispatch(),
             run_loops(self._relay_loops),
-            listen(self._relay, [ready_channel(self._lane), TENANTS_CHANNEL, OUTBOX_CHANNEL], self._told),
+            listen(
+                self._relay, [ready_channel(self._lane), TENANTS_CHANNEL, OUTBOX_CHANNEL, CAMPAIGNS_CHANNEL], self._told
+            ),
         ]
 
     def _make_relay_loops(self) -> Sequence[Loop]:
-        return reconcile_loops(
+        campaigns = campaign_loops(self._relay, lambda: self._client) if self._lane is Lane.BULK else []
+        return campaigns + reconcile_loops(
             database=self._relay,
             lane=self._lane,
             patience=Patience.of(self._settings),
@@ -136,8 +149,10 @@ class WorkerProcess:
     def _told(self, channel: str) -> None:
         if channel == ready_channel(self._lane):
             self._dispatcher.tell()
-        elif channel == OUTBOX_CHANNEL:
-            next(loop for loop in self._relay_loops if loop.name == OUTBOX_LOOP).told.set()
+        elif channel in _LOOPS_TOLD:
+            for loop in self._relay_loops:
+                if loop.name == _LOOPS_TOLD[channel]:
+                    loop.told.set()
         else:
             self._placement.tell()
 
@@ -165,14 +180,31 @@ class WorkerProcess:
             composer=self._composer,
             doors=self._doors,
             budgets=self._budgets,
-            process=f"{socket.gethostname()}/{os.getpid()}",
+            process=self._name,
         )
+        campaigning = CampaignActivities(relay=self._relay, pages=self._pages())
         self._workers = QueueWorkers(
             self._client,
-            workflows=[MessageWorkflow],
-            activities=[sending.send],
+            workflows=[MessageWorkflow, CampaignWorkflow, CampaignShardWorkflow],
+            activities=[
+                sending.send,
+                campaigning.prepare,
+                campaigning.page,
+                campaigning.decide,
+                campaigning.complete,
+            ],
             graceful=timedelta(seconds=self._settings.call_timeout_s + 5),
             width=self._settings.worker_concurrency,
+        )
+
+    def _pages(self) -> Pages:
+        return Pages(
+            app=self._app,
+            relay=self._relay,
+            composer=CampaignComposer(self._composer, self._signer, PublicSettings().public_url),
+            doors=self._doors,
+            budgets=self._budgets,
+            process=self._name,
         )
 
     async def _set_queues(self, queues: frozenset[str]) -> None:

@@ -55,9 +55,13 @@ class Composer:
     async def _template(self, message: LoadedMessage, payload: MessagePayload) -> CompiledTemplate:
         if message.template_id is None or message.template_version is None:
             return self._inline.get(one_locale(_INLINE.validate_python(payload.content)))
-        key = (message.template_id, message.template_version)
+        return await self.version(message.tenant_id, message.template_id, message.template_version)
+
+    async def version(self, tenant: UUID, template: UUID, version: int) -> CompiledTemplate:
+        """A template's version, compiled and kept. Raises LookupError where there is none."""
+        key = (template, version)
         if key not in self._compiled:
-            self._keep(key, await self._load(message.tenant_id, *key))
+            self._keep(key, await self._load(tenant, *key))
         self._compiled.move_to_end(key)
         return self._compiled[key]
 

@@ -11,16 +11,21 @@ from prometheus_client import CollectorRegistry
 
 from api import (
     alerts,
+    campaigns,
     contacts,
     errors,
     health,
+    imports,
     keys,
+    link_pages,
     messages,
     provider_accounts,
     senders,
     suppressions,
     templates,
+    tenant_settings,
     tenants,
+    topics,
 )
 from api.key_ring import TOUCH_EVERY_S
 from api.metrics import ApiMetrics
@@ -34,13 +39,18 @@ from waypost.store.database import DatabaseAway
 ROUTERS: tuple[APIRouter, ...] = (
     messages.router,
     contacts.router,
+    link_pages.router,
+    topics.router,
     templates.router,
     suppressions.router,
     senders.router,
     tenants.router,
+    tenant_settings.router,
     keys.router,
     provider_accounts.router,
     alerts.router,
+    imports.router,
+    campaigns.router,
     health.router,
 )
 """In the order of their traffic: routes are tried one after the other."""
@@ -64,8 +74,9 @@ def create_app(settings: AppSettings | None = None, *, registry: CollectorRegist
         # Flat, not included: one list of routes to match, and the guards' own route class is kept as it is.
         app.router.routes.extend(router.routes)
     errors.install(app)
-    app.add_middleware(BodyBound, max_bytes=settings.api.max_body_bytes)
-    app.add_middleware(Observed, metrics=services.metrics)
+    uploads = {"/v1/imports": settings.api.max_import_bytes}
+    app.add_middleware(BodyBound, max_bytes=settings.api.max_body_bytes, uploads=uploads)
+    app.add_middleware(Observed, metrics=services.metrics, uploads=uploads)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
 

@@ -11,6 +11,9 @@ from waypost.messaging.values import Lane
 
 MESSAGE_WORKFLOW = "message"
 DELIVERED_SIGNAL = "delivery-changed"
+CAMPAIGN_WORKFLOW = "campaign"
+CAMPAIGN_SHARD_WORKFLOW = "campaign-shard"
+WAKE_SIGNAL = "wake"
 
 TENANT_ATTRIBUTE = SearchAttributeKey.for_keyword("WaypostTenant")
 KIND_ATTRIBUTE = SearchAttributeKey.for_keyword("WaypostKind")
@@ -23,6 +26,16 @@ OWN_PLACEMENT = "own"
 def message_workflow_id(message: UUID) -> str:
     """The execution of one message."""
     return f"message/{message}"
+
+
+def campaign_workflow_id(run: UUID | str) -> str:
+    """The execution of a campaign's run."""
+    return f"campaign/{run}"
+
+
+def shard_workflow_id(run: UUID | str, shard: int) -> str:
+    """The execution of one shard of a run."""
+    return f"campaign/{run}/shard-{shard}"
 
 
 def task_queue(*, placement: str, tenant: UUID, lane: Lane) -> str:

@@ -335,7 +335,7 @@ REVOKE DELETE ON campaigns, campaign_runs, run_tallies, run_tally_additions FROM
 GRANT DELETE ON run_tally_additions, run_tallies, imports, import_errors, import_keys, contact_events, cap_usage TO waypost_relay;
 
 -- Segments: the moment that an attribute's text writes, and a text without its case. waypost/segments has the same two in
--- Python (moments.read_moment, evaluate.fold), and a test holds the one against the other.
+-- Python (moments.read_moment, comparing.fold), and a test holds the one against the other.
 CREATE FUNCTION waypost_moment(said text) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
     RETURN CASE
         WHEN said ~ '^[12][0-9]{3}-[0-9]{2}-[0-9]{2}$'

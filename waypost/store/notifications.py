@@ -13,6 +13,8 @@ logger = logging.getLogger(__name__)
 
 TENANTS_CHANNEL = "waypost_tenants"
 OUTBOX_CHANNEL = "waypost_outbox"
+CAMPAIGNS_CHANNEL = "waypost_campaigns"
+"""Told when a run was scheduled, moved or approved."""
 
 
 def ready_channel(lane: Lane) -> str:

@@ -85,3 +85,14 @@ async def _clear_default(session: AsyncSession, tenant: UUID, *, channel: str, m
         )
         .values(is_default=False, updated_at=NOW)
     )
+
+
+async def sender_for(
+    session: AsyncSession, tenant: UUID, *, channel: str, mode: str, key: str | None
+) -> SenderRow | None:
+    """The sender of this key, or the channel's default; None where none fits channel and mode."""
+    query = select(SenderRow).where(
+        col(SenderRow.tenant_id) == tenant, col(SenderRow.channel) == channel, col(SenderRow.mode) == mode
+    )
+    query = query.where(col(SenderRow.is_default)) if key is None else query.where(col(SenderRow.key) == key)
+    return (await session.exec(query)).one_or_none()

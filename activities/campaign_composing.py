@@ -1,0 +1,107 @@
+"""From a recipient to what a provider is handed: the variant's template, compiled once a version, and its links."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from activities.campaign_facts import RunRules
+from activities.composing import Composer, content_hash
+from waypost.messaging.link_tokens import LinkSigner
+from waypost.messaging.provider import RenderedMessage
+from waypost.messaging.rendering import RenderedContent, render, template_context
+from waypost.messaging.unsubscribe_links import Links, unsubscribe_links
+from waypost.messaging.values import Channel
+from waypost.messaging.zones import find_zone, known_zone
+from waypost.store.campaign_pages import Ask, LoadedRun, Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A recipient with what the claim writes and what the provider is handed."""
+
+    recipient: Recipient
+    ask: Ask
+    rendered: RenderedMessage
+    claimed_at: datetime | None = None
+    """By the database's clock, once it is."""
+
+
+class CampaignComposer:
+    """Renders recipients of campaigns. Templates are compiled by the composer of messages, which keeps them."""
+
+    def __init__(self, composer: Composer, signer: LinkSigner, public_url: str) -> None:
+        self._composer = composer
+        self._signer = signer
+        self._public_url = public_url
+
+    async def prepare(self, rules: RunRules, recipient: Recipient) -> Prepared:
+        """Render one recipient. Raises one of composing.UNRENDERABLE when it never can be."""
+        run = rules.run
+        variant = recipient.variant if recipient.variant >= 0 else (run.winner or 0)
+        content = rules.frozen.contents[variant]
+        template = await self._composer.version(run.tenant_id, content.template_id, content.template_version)
+        links = self._links(run, recipient)
+        rendered = render(template, recipient.locale, _context(rules, recipient, links))
+        ask = Ask(
+            message=recipient.id,
+            number=recipient.attempts + 1,
+            content_hash=b"",
+            variant=variant,
+            template_id=content.template_id,
+            template_version=content.template_version,
+        )
+        message = _rendered(run, recipient, rendered, links, ask)
+        return Prepared(recipient, ask.with_hash(content_hash(message)), message)
+
+    def _links(self, run: LoadedRun, recipient: Recipient) -> Links:
+        return unsubscribe_links(
+            self._signer,
+            self._public_url,
+            tenant=run.tenant_id,
+            contact=recipient.contact_id,
+            topic=run.topic_id,
+            message=recipient.id,
+            channel=Channel(run.channel),
+        )
+
+
+def _context(rules: RunRules, recipient: Recipient, links: Links) -> dict[str, Any]:
+    run = rules.run
+    zone: ZoneInfo = find_zone(known_zone(recipient.time_zone, run.tenant_time_zone))
+    return template_context(
+        contact={
+            "external_id": recipient.external_id,
+            "email": recipient.email,
+            "phone": recipient.phone,
+            "locale": recipient.locale,
+            "time_zone": recipient.time_zone,
+            "attributes": recipient.attributes or {},
+        },
+        data=rules.frozen.definition.data,
+        tenant={"name": run.tenant_name},
+        message={"id": str(recipient.id), "channel": run.channel},
+        now=run.now.astimezone(zone),
+        unsubscribe_url=links.unsubscribe_url,
+        preferences_url=links.preferences_url,
+    )
+
+
+def _rendered(
+    run: LoadedRun, recipient: Recipient, content: RenderedContent, links: Links, ask: Ask
+) -> RenderedMessage:
+    return RenderedMessage(
+        attempt_id=ask.attempt,
+        channel=Channel(run.channel),
+        to=recipient.address,
+        from_address=run.from_address,
+        from_name=run.from_name,
+        reply_to=(run.sender_reply_to,) if run.sender_reply_to else (),
+        subject=content.subject,
+        html=content.html,
+        text=content.text,
+        headers=links.headers,
+        configuration_set=run.configuration_set,
+        messaging_service=run.messaging_service,
+        valid_for=recipient.expires_at - run.now,
+    )
