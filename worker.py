@@ -20,6 +20,7 @@ import uvloop
 from temporalio.client import Client
 
 from activities.budgets import Budgets
+from activities.campaign_calls import Calls
 from activities.campaign_composing import CampaignComposer
 from activities.campaign_pages import Pages
 from activities.campaigns import CampaignActivities
@@ -203,8 +204,7 @@ class WorkerProcess:
             relay=self._relay,
             composer=CampaignComposer(self._composer, self._signer, PublicSettings().public_url),
             doors=self._doors,
-            budgets=self._budgets,
-            process=self._name,
+            calls=Calls(app=self._app, relay=self._relay, budgets=self._budgets, process=self._name),
         )
 
     async def _set_queues(self, queues: frozenset[str]) -> None:

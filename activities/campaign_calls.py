@@ -1,0 +1,265 @@
+"""The provider calls of a campaign's page: throttle and budget, then claim (commit), one call, record (commit)."""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prometheus_client import Counter, Histogram
+
+from activities.budgets import BudgetExhaustedError, Budgets
+from activities.campaign_composing import Prepared
+from activities.campaign_facts import RunRules
+from activities.contracts.campaigns import PageResult, PageStep
+from activities.doors import Door, DoorBusyError
+from activities.failures import FENCE_PASSED, QUOTA_RETRY, Consequence, consequence
+from waypost.messaging.gate import FREQUENCY_CAP
+from waypost.messaging.provider import ProviderReply
+from waypost.messaging.values import Channel, Outcome, Phase
+from waypost.store.budgets import pause_account, slow_down
+from waypost.store.campaign_pages import Judged, LoadedRun, Recipient, claim_many, record_many, settle_many
+from waypost.store.campaign_throttle import take_throttle
+from waypost.store.caps import give_back_caps, take_caps
+from waypost.store.database import Connection, Database, DatabaseAway
+
+STOPPED_AGAIN = timedelta(seconds=30)
+BUSY_AGAIN = timedelta(seconds=1)
+_FRESH_S = 5.0
+"""Recipients that were judged longer ago are judged again: a receipt or an unsubscription may have come meanwhile."""
+_PATIENCE = timedelta(seconds=4)
+_RECORD_PATIENCE_S = 8.0
+_RECORD_AGAIN_S = 0.5
+_CLAIM_LASTS = timedelta(minutes=5)
+"""No claim is made so long after its recipients were read."""
+
+_RECIPIENTS = Counter(
+    "waypost_campaign_recipients_total", "Recipients of campaigns by what became of them", ["outcome"]
+)
+_CALLS = Histogram("waypost_campaign_call_seconds", "One provider call of a campaign, claim and record included")
+
+
+@dataclass(slots=True)
+class Page:
+    """What one page has done so far. `stop` ends it early, with the reason and when to ask again."""
+
+    handed_over: int = 0
+    ended: int = 0
+    stop: PageResult | None = None
+    calls: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class Calls:
+    """Hands groups of recipients over with PostgreSQL and the provider adapters."""
+
+    def __init__(self, *, app: Database, relay: Database, budgets: Budgets, process: str) -> None:
+        self._app = app
+        self._relay = relay
+        self._budgets = budgets
+        self._process = process
+
+    async def hand_over(self, page: Page, rules: RunRules, door: Door, group: list[Prepared]) -> None:
+        """All of a group, in as many calls as budget and throttle make of it."""
+        run = rules.run
+        left = sorted(group, key=lambda one: one.recipient.id)
+        judged_at = time.monotonic()
+        while left and page.stop is None and time.monotonic() - judged_at < _FRESH_S:
+            try:
+                async with door.slot(_PATIENCE.total_seconds()):
+                    wanted = await self._throttled(page, run, len(left))
+                    if wanted == 0:
+                        return
+                    granted = await self._budgets.take_many(
+                        run.account_id,
+                        tenant=run.tenant_id,
+                        weight=run.tenant_weight,
+                        flow=run.id,
+                        wanted=wanted,
+                        patience=_PATIENCE,
+                    )
+                    now, left = left[:granted], left[granted:]
+                    await _to_its_end(self._call(page, rules, door, now))
+            except DoorBusyError:
+                page.stop = wait(run, BUSY_AGAIN, "every call of the account is taken")
+            except BudgetExhaustedError as exhausted:
+                await self._over_budget(page, run, quota=exhausted.quota)
+
+    async def _throttled(self, page: Page, run: LoadedRun, wanted: int) -> int:
+        if run.throttle_per_minute is None:
+            return wanted
+        async with self._app.transaction(run.tenant_id) as connection:
+            granted, wait = await take_throttle(connection, tenant=run.tenant_id, run=run.id, wanted=wanted)
+        if granted == 0:
+            page.stop = PageResult(
+                PageStep.WAIT, at=later(run, max(wait, timedelta(milliseconds=500))), reason="throttled"
+            )
+        return granted
+
+    async def _over_budget(self, page: Page, run: LoadedRun, *, quota: bool) -> None:
+        if quota:
+            async with self._relay.transaction() as connection:
+                await pause_account(connection, account=run.account_id, reason="daily_quota", retry=QUOTA_RETRY)
+        page.stop = wait(run, STOPPED_AGAIN if quota else BUSY_AGAIN, "daily quota" if quota else "send rate")
+
+    async def _call(self, page: Page, rules: RunRules, door: Door, group: Sequence[Prepared]) -> None:
+        run = rules.run
+        claimed_at = time.monotonic()
+        mine = await self._claim(page, rules, group)
+        if len(mine) < len(group):
+            await self._budgets.give_back_some(run.account_id, len(group) - len(mine))
+        if not mine:
+            return
+        replies = await _replies(door, mine, claimed_at)
+        endings = [
+            FENCE_ENDING if reply is None else consequence(reply, second_try_left=False, at_most_once=run.at_most_once)
+            for reply in replies
+        ]
+        await self._record(rules, mine, endings)
+        _CALLS.observe(time.monotonic() - claimed_at)
+        self._count(page, endings)
+        await self._tell_account(page, run, endings)
+
+    async def _claim(self, page: Page, rules: RunRules, group: Sequence[Prepared]) -> list[Prepared]:
+        """Caps and claim in one transaction: two campaigns of the same second cannot both pass a contact's cap."""
+        run = rules.run
+        async with self._app.transaction(run.tenant_id) as connection:
+            passed = await self._take_caps(connection, rules, [one.recipient.contact_id for one in group])
+            asks = [one.ask for one in group if one.recipient.contact_id in passed]
+            claimed = dict[UUID, datetime]()
+            if asks:
+                claimed = await claim_many(
+                    connection, tenant=run.tenant_id, run=run.id, asks=asks, process=self._process
+                )
+            mine = [replace(one, claimed_at=claimed[one.ask.message]) for one in group if one.ask.message in claimed]
+            unused = passed - {one.recipient.contact_id for one in mine}
+            if rules.caps and unused:
+                # The last use, whoever looks: the row is locked since it was taken.
+                uses = [(contact, run.now + _CLAIM_LASTS) for contact in sorted(unused)]
+                await give_back_caps(connection, tenant=run.tenant_id, channel=Channel(run.channel), uses=uses)
+        if asks and not claimed and page.stop is None:
+            page.stop = wait(run, timedelta(), "the run changed")
+        await self.settle(page, run, _capped(group, passed))
+        return mine
+
+    async def _take_caps(self, connection: Connection, rules: RunRules, contacts: Sequence[UUID]) -> set[UUID]:
+        return await take_caps(
+            connection,
+            tenant=rules.run.tenant_id,
+            contacts=sorted(contacts),
+            channel=Channel(rules.run.channel),
+            caps=rules.caps,
+            ignore=not rules.rules.caps,
+        )
+
+    async def _record(self, rules: RunRules, mine: Sequence[Prepared], endings: Sequence[Consequence]) -> None:
+        """Commit the replies that are in hand, as long as it takes: without it the attempts would be unknown."""
+        give_up_at = time.monotonic() + _RECORD_PATIENCE_S
+        while True:
+            try:
+                await self._commit(rules, mine, endings)
+                return
+            except DatabaseAway:
+                if time.monotonic() > give_up_at:
+                    raise
+                await asyncio.sleep(_RECORD_AGAIN_S)
+
+    async def _commit(self, rules: RunRules, mine: Sequence[Prepared], endings: Sequence[Consequence]) -> None:
+        run = rules.run
+        voided = [
+            (one.recipient.contact_id, one.claimed_at or run.now)
+            for one, what in zip(mine, endings, strict=True)
+            if what.ending.phase is Phase.READY
+        ]
+        async with self._app.transaction(run.tenant_id) as connection:
+            await record_many(
+                connection,
+                tenant=run.tenant_id,
+                endings=[(one.ask.attempt, what.ending) for one, what in zip(mine, endings, strict=True)],
+            )
+            if voided and rules.caps:
+                await give_back_caps(connection, tenant=run.tenant_id, channel=Channel(run.channel), uses=voided)
+
+    def _count(self, page: Page, endings: Sequence[Consequence]) -> None:
+        for what in endings:
+            outcome = what.ending.outcome
+            if outcome is not None:
+                _RECIPIENTS.labels(outcome).inc()
+            if outcome in (Outcome.SENT, Outcome.MAYBE_SENT):
+                page.handed_over += 1
+            elif outcome is not None:
+                page.ended += 1
+
+    async def _tell_account(self, page: Page, run: LoadedRun, endings: Sequence[Consequence]) -> None:
+        paused = next((what for what in endings if what.pause is not None), None)
+        if any(what.slow_down for what in endings):
+            async with self._relay.transaction() as connection:
+                await slow_down(connection, account=run.account_id)
+        if paused is not None and paused.pause is not None:
+            async with self._relay.transaction() as connection:
+                await pause_account(
+                    connection,
+                    account=run.account_id,
+                    reason=paused.ending.code or "blocked",
+                    retry=paused.pause,
+                )
+            page.stop = wait(run, STOPPED_AGAIN, "the account is paused")
+
+    async def settle(self, page: Page, run: LoadedRun, judged: Sequence[Judged]) -> None:
+        if not judged:
+            return
+        async with self._app.transaction(run.tenant_id) as connection:
+            ended = await settle_many(connection, tenant=run.tenant_id, judged=judged)
+        page.ended += ended
+        for one in judged:
+            if one.outcome is not None:
+                _RECIPIENTS.labels(one.outcome).inc()
+
+
+FENCE_ENDING = Consequence(ending=FENCE_PASSED)
+
+
+async def _replies(door: Door, mine: Sequence[Prepared], claimed_at: float) -> Sequence[ProviderReply | None]:
+    if door.bulk_key(mine[0].rendered) is None:
+        return [await door.call(mine[0].rendered, claimed_at=claimed_at)]
+    replies = await door.call_bulk([one.rendered for one in mine], claimed_at=claimed_at)
+    return [None] * len(mine) if replies is None else replies
+
+
+def wait(run: LoadedRun, wait: timedelta, reason: str) -> PageResult:
+    return PageResult(PageStep.WAIT, at=later(run, wait), reason=reason)
+
+
+def later(run: LoadedRun, wait: timedelta) -> datetime:
+    return run.now + wait
+
+
+def _capped(group: Sequence[Prepared], passed: set[UUID]) -> list[Judged]:
+    return [
+        judged_as(one.recipient, FREQUENCY_CAP, outcome=Outcome.SKIPPED)
+        for one in group
+        if one.recipient.contact_id not in passed
+    ]
+
+
+def judged_as(
+    recipient: Recipient, reason: str, *, outcome: Outcome | None = None, until: datetime | None = None
+) -> Judged:
+    return Judged(
+        message=recipient.id,
+        attempts=recipient.attempts,
+        reason=reason,
+        outcome=outcome.value if outcome else None,
+        until=until,
+    )
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Claim, call and record run to their end, whoever cancels the activity meanwhile: a deploy makes no unknowns."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
