@@ -16,4 +16,7 @@ class ApiMetrics:
         self.seconds = Histogram(
             "waypost_api_request_seconds", "Time to answer a request", ["route"], buckets=_BUCKETS, registry=registry
         )
+        self.import_rows = Counter(
+            "waypost_api_import_rows", "Rows of imports committed", ["result"], registry=registry
+        )
         self.in_progress = Gauge("waypost_api_requests_in_progress", "Requests being answered", registry=registry)

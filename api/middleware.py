@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Collection, Mapping
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,40 +24,47 @@ _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"
 
 
 class BodyBound:
-    """Refuses a body over the bound with 413, by its Content-Length or, sent in chunks, once the bound is passed."""
+    """Refuses a body over the bound with 413, by its Content-Length or, sent in chunks, once the bound is passed.
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    `uploads`: paths that stream their body instead of holding it, with a bound of their own.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, uploads: Mapping[str, int]) -> None:
         self._app = app
         self._max = max_bytes
+        self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if _content_length(scope) > self._max:
-            error = self._error()
+        bound = self._uploads.get(scope["path"], self._max)
+        if _content_length(scope) > bound:
+            error = _too_large(bound)
             await problem_response(error.code, error.detail, errors=error.errors)(scope, receive, send)
             return
-        await self._app(scope, self._counted(receive), send)
+        await self._app(scope, _counted(receive, bound), send)
 
-    def _counted(self, receive: Receive) -> Receive:
-        seen = 0
 
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
-                if seen > self._max:
-                    raise self._error()
-            return message
+def _counted(receive: Receive, bound: int) -> Receive:
+    seen = 0
 
-        return counted
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > bound:
+                raise _too_large(bound)
+        return message
 
-    def _error(self) -> ApiError:
-        bound = f"A body may have {self._max} bytes at most; send less at a time."
-        return ApiError("body_too_large", bound, errors=[FieldError(field="body", message=bound, bound=self._max)])
+    return counted
+
+
+def _too_large(bound: int) -> ApiError:
+    advice = f"A body may have {bound} bytes at most; send less at a time."
+    return ApiError("body_too_large", advice, errors=[FieldError(field="body", message=advice, bound=bound)])
 
 
 def _content_length(scope: Scope) -> int:
@@ -69,9 +77,10 @@ def _content_length(scope: Scope) -> int:
 class Observed:
     """Counts and times every request, ends what hangs, and answers what nobody caught without telling its inside."""
 
-    def __init__(self, app: ASGIApp, *, metrics: ApiMetrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: ApiMetrics, uploads: Collection[str]) -> None:
         self._app = app
         self._metrics = metrics
+        self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -90,7 +99,8 @@ class Observed:
         self._metrics.in_progress.inc()
         try:
             async with asyncio.timeout(DEADLINE_S) as deadline:
-                await self._app(scope, _unhurried(receive, deadline), watched)
+                uploads = scope["path"] in self._uploads
+                await self._app(scope, _unhurried(receive, deadline, whole=not uploads), watched)
         except Exception as error:
             await self._answer(error, scope, receive, watched, answered=status != 0)
         finally:
@@ -107,19 +117,20 @@ class Observed:
         route, method = _route(scope), scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
-        if status >= 500 or seconds > SLOW_S:
+        slow = seconds > SLOW_S and route not in self._uploads  # how long these take is their caller's
+        if status >= 500 or slow:
             facts = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000)}
             level = logging.ERROR if status >= 500 else logging.WARNING
             logger.log(level, "request answered", extra=facts)
 
 
-def _unhurried(receive: Receive, deadline: asyncio.Timeout) -> Receive:
-    """Gives a request until UPLOAD_S for its body, and DEADLINE_S from then on."""
+def _unhurried(receive: Receive, deadline: asyncio.Timeout, *, whole: bool) -> Receive:
+    """Gives a request until UPLOAD_S for its (whole) body, or for each part of it, and DEADLINE_S from then on."""
     clock = asyncio.get_running_loop().time
     uploaded_by = clock() + UPLOAD_S
 
     async def received() -> Message:
-        deadline.reschedule(uploaded_by)
+        deadline.reschedule(uploaded_by if whole else clock() + UPLOAD_S)
         message = await receive()
         deadline.reschedule(clock() + DEADLINE_S)
         return message

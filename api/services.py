@@ -6,6 +6,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from api.import_intake import ImportDesk
 from api.key_ring import KeyRing
 from api.message_intake import MessageIntake
 from api.metrics import ApiMetrics
@@ -70,6 +71,7 @@ class Services:
     sealer: Sealer
     links: LinkSigner
     intake: MessageIntake
+    imports: ImportDesk
     workshop: ThreadPoolExecutor
     """Where templates are compiled and previewed."""
     metrics: ApiMetrics
@@ -91,6 +93,7 @@ class Services:
             sealer=Sealer(secret, previous),
             links=LinkSigner(secret, previous),
             intake=MessageIntake(app_db),
+            imports=ImportDesk(app_db, metrics),
             workshop=ThreadPoolExecutor(max_workers=1, thread_name_prefix="workshop"),
             metrics=metrics,
         )
@@ -103,6 +106,7 @@ class Services:
     async def close(self) -> None:
         """Give everything back."""
         await self.intake.close()
+        self.imports.close()
         await self.app_db.close()
         await self.relay_db.close()
         self.workshop.shutdown(cancel_futures=True)

@@ -35,6 +35,7 @@ BODIES: Mapping[tuple[str, str], Any] = {
     },
     ("post", "/v1/messages/{message_id}/cancel"): None,
     ("put", "/v1/contacts/{external_id}"): {"email": "mine@example.com"},
+    ("post", "/v1/imports"): {},
     ("post", "/v1/contacts/batch"): {"contacts": [{"external_id": KEY, "email": "mine@example.com"}]},
     ("put", "/v1/templates/{key}"): HARMLESS,
     ("post", "/v1/templates/{key}/preview"): {"contact": KEY},
@@ -82,6 +83,10 @@ async def _own(b: Tenant) -> Mapping[str, str]:
     suppressed = {"channel": "email", "address": f"x{EMAIL}", "note": CANARY}
     suppression = await ok(b.client.post("/v1/suppressions", json=suppressed))
     message = {"to": {"contact": KEY}, "template": {"key": KEY}, "tags": [CANARY], "metadata": {"m": CANARY}}
+    await ok(b.client.put(f"/v1/topics/{KEY}", json={"name": CANARY, "description": CANARY}))
+    await ok(b.client.put(f"/v1/contacts/{KEY}/topics/{KEY}"))
+    file = {"sha256": "0" * 64, "file_name": CANARY}
+    imported = await ok(b.client.post("/v1/imports", params=file, content=f"external_id\n{CANARY} {CANARY}\n"))
     accepted = await ok(b.client.post("/v1/messages", json=message, headers={"Idempotency-Key": CANARY}))
     cursor = (await ok(b.client.get("/v1/contacts", params={"limit": 1})))["next_cursor"]
     return {
@@ -91,6 +96,7 @@ async def _own(b: Tenant) -> Mapping[str, str]:
         "suppression_id": suppression["id"],
         "cursor": cursor or "",
     }
+        "import_id": imported["id"],
 
 
 async def test_no_route_shows_or_changes_what_another_tenant_owns(tenants: TwoTenants) -> None:

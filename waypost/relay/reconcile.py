@@ -24,6 +24,7 @@ from waypost.settings import WorkerSettings
 from waypost.store.alert_rules import Bounds
 from waypost.store.budgets import reopen_accounts
 from waypost.store.database import Database
+from waypost.store.imports import forget_import_keys, forget_imports
 from waypost.store.outbox import drop_old_hints
 from waypost.store.reconcile import assume_sent, lose_in_flight, void_absent
 from waypost.store.retention import forget_events, forget_inbound, forget_messages, forget_verdicts
@@ -149,6 +150,8 @@ def _retention(sweep: "Sweeper", patience: Patience) -> list[Loop]:
         Loop(name="old-events", interval_s=300, work=sweep.once("event_forgotten", forget_events, days=events)),
         Loop(name="old-inbound", interval_s=300, work=sweep.once("inbound_forgotten", forget_inbound, days=events)),
         Loop(name="old-verdicts", interval_s=300, work=sweep.once("verdict_forgotten", forget_verdicts, days=events)),
+        Loop(name="import-keys", interval_s=60, work=sweep.once("import_key_forgotten", forget_import_keys)),
+        Loop(name="old-imports", interval_s=300, work=sweep.once("import_forgotten", forget_imports, days=events)),
         Loop(name="old-messages", interval_s=300, work=sweep.once("message_forgotten", forget_messages, days=messages)),
     ]
 
