@@ -12,6 +12,8 @@ _NAMES = {
     "waypost.simulators": "simulators",
     "main ingest": "ingest",
     "main api": "api",
+    "waypost.bench.bare_loop": "bare loop",
+    "waypost.bench.procrastinate": "procrastinate",
     "waypost.bench.bare": "bare worker",
 }
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from waypost.bench import tenants, transactional
+from waypost.bench import campaign, tenants, transactional
 from waypost.drills.report import Report, show
 
 app = typer.Typer(no_args_is_help=True, help="Measure against a control in the same run; exit 0 only within bounds.")
@@ -40,6 +40,18 @@ def run_tenants(
 ) -> None:
     """Many tenants in one process a lane, against bare Temporal on the same number of Workers."""
     _finish(tenants.run(tenants.Plan(tenants=count, messages=messages, rounds=rounds), _tell), report)
+
+
+@app.command("campaign")
+def run_campaign(
+    report: ReportFile = None,
+    data: Data = None,
+    recipients: Annotated[int, typer.Option(min=100, max=1_000_000, help="Of the campaign.")] = 50_000,
+    million: Annotated[bool, typer.Option("--million", help="And one of 1,000,000, compared with the first.")] = False,
+) -> None:
+    """A campaign, against a bare loop of send_bulk_email and against Procrastinate with boto3."""
+    plan = campaign.Plan(recipients=recipients, million=1_000_000 if million else None)
+    _finish(campaign.run(data, plan, _tell), report)
 
 
 def _tell(what: str) -> None:

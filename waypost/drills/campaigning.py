@@ -44,10 +44,6 @@ class CampaignDoor:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def put_list(self, key: str) -> None:
-        """An empty list."""
-        await self._ask("PUT", f"/v1/lists/{key}", {"name": key})
-
     async def put_email(self, key: str, *, subject: str, html: str, text: str | None = None) -> None:
         """A template."""
         content = {"channel": "email", "subject": subject, "html": html, **({"text": text} if text else {})}
