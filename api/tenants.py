@@ -4,13 +4,16 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from api.cursors import AskedPage, listing
 from api.dependencies import Admin
 from api.fields import Body, Listing, Name, Shown
 from api.routes import guarded_router, problems
 from api.services import WithServices
+from waypost.messaging.addresses import TimeZone
+from waypost.messaging.rules import MAX_CAPS, FrequencyCap, QuietHours
 from waypost.messaging.values import TenantState
 from waypost.store import tenants as store
 
@@ -38,13 +41,48 @@ class _Settings(Body):
     idempotency_retention: Annotated[timedelta, Field(ge=timedelta(hours=1), le=timedelta(days=366))] = _Days30
 
 
-class TenantInput(_Settings):
+class SendingRules(Body):
+    """When campaigns and journeys may write to people, and what they need a person's approval for."""
+
+    time_zone: Annotated[
+        TimeZone, Field(description="IANA name; of contacts without one, or with none that is known")
+    ] = "UTC"
+    quiet_hours: Annotated[
+        QuietHours | None, Field(description="Nothing goes out in these hours of the contact's zone; null: always")
+    ] = None
+    frequency_caps: Annotated[
+        tuple[FrequencyCap, ...],
+        Field(max_length=MAX_CAPS, description="What a contact gets at most; all must allow it"),
+    ] = ()
+    approval_over: Annotated[
+        int | None, Field(ge=0, le=2**31 - 1, description="Larger campaigns wait for an approval; null: none does")
+    ] = None
+
+    @field_validator("frequency_caps")
+    @classmethod
+    def _each_once(cls, caps: tuple[FrequencyCap, ...]) -> tuple[FrequencyCap, ...]:
+        if len({(cap.channel, cap.period) for cap in caps}) < len(caps):
+            raise PydanticCustomError(
+                "frequency_caps", "Two caps are of the same channel and period; keep the lower one."
+            )
+        return caps
+
+
+_Retention = Annotated[int | None, Field(ge=15, le=3650, description="In days; null: as long as the installation does")]
+
+
+class _Policies(_Settings, SendingRules):
+    message_retention_days: _Retention = None
+    event_retention_days: _Retention = None
+
+
+class TenantInput(_Policies):
     """A new tenant."""
 
     name: Name
 
 
-class TenantChanges(_Settings):
+class TenantChanges(_Policies):
     """What to change of a tenant; fields that are left out stay."""
 
     name: Name = ""
@@ -67,10 +105,25 @@ class TenantShown(Shown):
     late_after: timedelta
     soft_bounce_limit: int
     idempotency_retention: timedelta
+    time_zone: str
+    quiet_hours: QuietHours | None
+    frequency_caps: tuple[FrequencyCap, ...]
+    approval_over: int | None
+    message_retention_days: int | None
+    event_retention_days: int | None
     version: int
     created_at: datetime
     updated_at: datetime
     state_changed_at: datetime
+
+
+_JSON = {"quiet_hours", "frequency_caps"}
+
+
+def columns(body: SendingRules, *, exclude_unset: bool = False) -> dict[str, Any]:
+    """A tenant's columns as the body gives them: what is jsonb there as JSON, the rest as it is."""
+    found = body.model_dump(exclude_unset=exclude_unset, exclude=_JSON)
+    return found | body.model_dump(mode="json", exclude_unset=exclude_unset, include=_JSON)
 
 
 def _show(row: Any) -> TenantShown:
@@ -80,8 +133,10 @@ def _show(row: Any) -> TenantShown:
 @router.post("/v1/tenants", status_code=201)
 async def create_tenant(_: Admin, services: WithServices, body: TenantInput) -> TenantShown:
     """Make a tenant; it is active at once, and its workers poll within seconds."""
+    settings = columns(body)
+    name = settings.pop("name")
     async with services.relay_db.session() as session:
-        return _show(await store.create_tenant(session, name=body.name, settings=body.model_dump(exclude={"name"})))
+        return _show(await store.create_tenant(session, name=name, settings=settings))
 
 
 @router.get("/v1/tenants")
@@ -102,7 +157,7 @@ async def get_tenant(_: Admin, services: WithServices, tenant_id: UUID) -> Tenan
 async def change_tenant(_: Admin, services: WithServices, tenant_id: UUID, body: TenantChanges) -> TenantShown:
     """Change a tenant's name, bounds and policies."""
     async with services.relay_db.session() as session:
-        shown = _show(await store.change_tenant(session, tenant_id, body.model_dump(exclude_unset=True)))
+        shown = _show(await store.change_tenant(session, tenant_id, columns(body, exclude_unset=True)))
     services.keys.forget_all()
     return shown
 

@@ -4,13 +4,14 @@ Judged by the clock on the wall of the recipient's zone: an hour that happens tw
 of clocks leaves out never comes.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from waypost.messaging.values import Channel
@@ -36,13 +37,23 @@ class Weekday(StrEnum):
 EVERY_DAY = tuple(Weekday)
 
 
-def _wall_clock(value: time) -> time:
-    if value.tzinfo is not None:
-        raise PydanticCustomError("wall_clock", "This is a time on the recipient's own clock: leave the offset away.")
-    return value.replace(fold=0)
+_WALL_CLOCK = r"^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?$"
 
 
-WallClock = Annotated[time, AfterValidator(_wall_clock)]
+def _wall_clock(value: object) -> object:
+    # pydantic would also read numbers and offsets; one way to write it is enough.
+    if isinstance(value, time) and value.tzinfo is None:
+        return value.replace(fold=0)
+    if isinstance(value, str) and re.match(_WALL_CLOCK, value, re.ASCII):
+        return value
+    raise PydanticCustomError("wall_clock", "Give a time as the recipient's clock shows it, such as 21:00.")
+
+
+WallClock = Annotated[
+    time,
+    BeforeValidator(_wall_clock),
+    WithJsonSchema({"type": "string", "pattern": _WALL_CLOCK, "examples": ["21:00"]}),
+]
 """A time of day in whatever zone the recipient is in."""
 
 
