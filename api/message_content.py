@@ -146,7 +146,13 @@ def _holds(data: Any, names: list[str]) -> bool:
 def _undefined(template: CompiledTemplate, locale: str, data: Mapping[str, Any], trial: "_Anything") -> str | None:
     known: Any = _Anything(True)
     context = template_context(
-        contact={}, data=data, tenant=known, message=known, now=_ANY_TIME, unsubscribe_url="https://"
+        contact={},
+        data=data,
+        tenant=known,
+        message=known,
+        now=_ANY_TIME,
+        unsubscribe_url="https://",
+        preferences_url="https://",
     )
     try:
         render(template, locale, {**context, "contact": trial})

@@ -19,6 +19,7 @@ from waypost.messaging.addresses import Locale
 from waypost.messaging.content import TemplateContent
 from waypost.messaging.content_errors import LabelError
 from waypost.messaging.labels import validate_data
+from waypost.messaging.link_tokens import preferences_url, unsubscribe_url
 from waypost.messaging.preview import PreviewWarning, preview_warnings
 from waypost.messaging.rendering import RenderedContent, render, template_context
 from waypost.messaging.templating import compile_template, content_hash, variables
@@ -166,7 +167,8 @@ async def preview_template(caller: Reader, services: WithServices, key: SlugPath
         tenant = await store.tenant_name(session, caller.tenant_id)
     content = _CONTENT.validate_python(found.version.content)
     person = _person(contact)
-    context = _context(person, body.data, tenant=tenant, channel=content.channel)
+    base_url = services.settings.api.public_url
+    context = _context(person, body.data, tenant=tenant, channel=content.channel, base_url=base_url)
     rendered, warnings = await _in_workshop(services, _render, content, body.locale or person["locale"], context)
     return PreviewShown(
         version=found.version.version,
@@ -196,13 +198,18 @@ def _person(contact: ContactRow | None) -> Mapping[str, Any]:
     return contact.model_dump(include=set(_NOBODY)) if contact else _NOBODY
 
 
-def _context(person: Mapping[str, Any], data: Mapping[str, Any], *, tenant: str, channel: Channel) -> dict[str, Any]:
+def _context(
+    person: Mapping[str, Any], data: Mapping[str, Any], *, tenant: str, channel: Channel, base_url: str
+) -> dict[str, Any]:
+    """The context of a message that is never sent; its links lead to a page that says that they are none."""
     return template_context(
         contact=person,
         data=data,
         tenant={"name": tenant},
         message={"id": str(UUID(int=0)), "channel": channel},
         now=datetime.now(ZoneInfo(person["time_zone"]) if person["time_zone"] else UTC),
+        unsubscribe_url=unsubscribe_url(base_url, "preview"),
+        preferences_url=preferences_url(base_url, "preview"),
     )
 
 

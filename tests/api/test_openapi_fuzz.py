@@ -65,6 +65,7 @@ class World:
         content = {"en": {"subject": "Hello", "text": "{{ data.x | default: 'x' }}"}}
         template = {"channel": "email", "default_locale": "en", "locales": content}
         self._make("/v1/templates/fuzzed", template, method="PUT")
+        self._make("/v1/topics/fuzzed", {"name": "Fuzzed"}, method="PUT")
         message = self._make("/v1/messages", {"to": {"contact": "fuzzed"}, "template": {"key": "fuzzed"}})["id"]
         address = {"channel": "email", "address": "b@example.com"}
         suppression = self._make("/v1/suppressions", address)["id"]

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -20,9 +22,13 @@ from tests.api.running import app_settings
 from tests.services import Database
 from waypost.messaging.content_errors import ContentError
 from waypost.messaging.errors import MessageRefusedError, MessagingError, Refusal
+from waypost.messaging.link_tokens import LinkSigner
 
 UNGUARDED = {"/healthz", "/readyz", "/metrics", "/errors/{code}", "/openapi.json"}
 """Frozen: what may be asked without a key."""
+
+BY_TOKEN = {"/u/{token}", "/p/{token}", "/c/{token}"}
+"""Frozen: pages for people, whose path holds a signed token. It is the key: whose page it is, it alone says."""
 
 OPERATED = {
     "/v1/tenants",
@@ -39,8 +45,22 @@ def app() -> FastAPI:
 
 def test_every_route_asks_for_a_key_but_for_a_frozen_few(app: FastAPI) -> None:
     paths = {route.path for route in app.routes if isinstance(route, Route) and not isinstance(route, GuardedRoute)}
-    assert paths == UNGUARDED
+    assert paths == UNGUARDED | BY_TOKEN
     assert all(isinstance(route, Route) for route in app.routes), "mounts and included routers would not be seen here"
+
+
+async def test_a_page_for_people_lets_nobody_in_without_a_good_token(app: FastAPI) -> None:
+    """The database of this app is not there: whoever got further than the token would be told so by 503."""
+    routes = [route for route in app.routes if isinstance(route, Route) and route.path in BY_TOKEN]
+    asked = {(route.path, method) for route in routes for method in route.methods or ()}
+    assert asked == {(path, method) for path in BY_TOKEN for method in ("GET", "HEAD", "POST")}
+    forged = LinkSigner("not this app's secret, though as long").unsubscribe_token(tenant=uuid4(), contact=uuid4())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api.test") as client:
+        for path, method in sorted(asked):
+            for token in ("x", forged):
+                response = await client.request(method, path.format(token=token))
+                assert response.status_code == 404, (method, path)
+                assert "set-cookie" not in response.headers
 
 
 def test_administration_takes_the_admin_key_and_tenants_routes_a_scope(app: FastAPI) -> None:

@@ -40,6 +40,9 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("put", "/v1/templates/{key}"): HARMLESS,
     ("post", "/v1/templates/{key}/preview"): {"contact": KEY},
     ("post", "/v1/suppressions"): {"channel": "email", "address": "mine@example.com"},
+    ("put", "/v1/topics/{key}"): {"name": "Mine"},
+    ("put", "/v1/contacts/{external_id}/topics/{key}"): {"confirmed": True},
+    ("patch", "/v1/settings"): {"double_opt_in_template": KEY},
     ("put", "/v1/senders/{key}"): {"channel": "email", "address": "mine@example.com", "account": "shared"},
 }
 """What A sends, naming B's rows. A new route that takes a body or changes something belongs here."""
@@ -80,23 +83,23 @@ async def _own(b: Tenant) -> Mapping[str, str]:
     await ok(b.client.put(f"/v1/templates/{KEY}", json=TEMPLATE))
     sender = {"channel": "email", "address": EMAIL, "name": CANARY, "account": "shared", "is_default": True}
     await ok(b.client.put(f"/v1/senders/{KEY}", json=sender))
-    suppressed = {"channel": "email", "address": f"x{EMAIL}", "note": CANARY}
-    suppression = await ok(b.client.post("/v1/suppressions", json=suppressed))
-    message = {"to": {"contact": KEY}, "template": {"key": KEY}, "tags": [CANARY], "metadata": {"m": CANARY}}
     await ok(b.client.put(f"/v1/topics/{KEY}", json={"name": CANARY, "description": CANARY}))
     await ok(b.client.put(f"/v1/contacts/{KEY}/topics/{KEY}"))
     file = {"sha256": "0" * 64, "file_name": CANARY}
     imported = await ok(b.client.post("/v1/imports", params=file, content=f"external_id\n{CANARY} {CANARY}\n"))
+    suppressed = {"channel": "email", "address": f"x{EMAIL}", "note": CANARY}
+    suppression = await ok(b.client.post("/v1/suppressions", json=suppressed))
+    message = {"to": {"contact": KEY}, "template": {"key": KEY}, "tags": [CANARY], "metadata": {"m": CANARY}}
     accepted = await ok(b.client.post("/v1/messages", json=message, headers={"Idempotency-Key": CANARY}))
     cursor = (await ok(b.client.get("/v1/contacts", params={"limit": 1})))["next_cursor"]
     return {
         "key": KEY,
         "external_id": KEY,
         "message_id": accepted["id"],
+        "import_id": imported["id"],
         "suppression_id": suppression["id"],
         "cursor": cursor or "",
     }
-        "import_id": imported["id"],
 
 
 async def test_no_route_shows_or_changes_what_another_tenant_owns(tenants: TwoTenants) -> None:

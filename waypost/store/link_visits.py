@@ -25,7 +25,7 @@ class Visit:
 
     tenant_name: str
     mode: str
-    contact_known: bool
+    external_id: str | None
     topic_name: str | None
     topic_state: str | None
     confirm_open: bool
@@ -33,6 +33,11 @@ class Visit:
     message_address: str | None = field(repr=False)
     email: str | None = field(repr=False)
     phone: str | None = field(repr=False)
+
+    @property
+    def contact_known(self) -> bool:
+        """Whether the link's contact is still there."""
+        return self.external_id is not None
 
     def addresses(self, channel: Channel) -> set[str]:
         """Where the person is reached on a channel: the contact's address, and the one that the message went to."""
@@ -45,7 +50,7 @@ _VISIT = """
 SELECT n.name AS tenant_name,
        COALESCE(m.mode, (SELECT mode FROM senders WHERE tenant_id = n.id AND channel = 'email' AND is_default
                          ORDER BY mode = 'live' DESC LIMIT 1), 'test') AS mode,
-       c.id IS NOT NULL AS contact_known, t.name AS topic_name, s.state AS topic_state,
+       c.external_id, t.name AS topic_name, s.state AS topic_state,
        COALESCE(m.contact_id = c.id AND s.state IS NOT NULL
                 AND CASE m.channel WHEN 'email' THEN lower(c.email) = lower(m.address) ELSE c.phone = m.address END,
                 false) AS confirm_open,
