@@ -5,14 +5,15 @@ nothing and lets the HTML filters pass text through. No include, render or any o
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 from liquid import Environment, FalsyStrictUndefined, RenderContext
-from liquid.builtin import comment_tag, content, for_tag, illegal
+from liquid.builtin import comment_tag, for_tag, illegal
 from liquid.builtin.filters.misc import date as liquid_date
 from liquid.builtin.tags import (
     assign_tag,
@@ -47,7 +48,7 @@ ROOTS = frozenset({"contact", "data", "tenant", "message", "unsubscribe_url", "p
 """The names a template may start from; rendering.py fills them."""
 
 _TAGS = (
-    content.Literal,
+    liquid_limits.PlainText,
     liquid_limits.CheckedOutput,
     illegal.Illegal,
     if_tag.IfTag,
@@ -146,8 +147,14 @@ class LiquidText:
         """The text for one message. Raises `RenderError`, whose text repeats no value."""
         if self.template is None:
             return self.constant or ""
-        try:
+        with self.failing_as_rendering():
             return self.template.render(context)
+
+    @contextmanager
+    def failing_as_rendering(self) -> Iterator[None]:
+        """Whatever python-liquid raises within becomes a `RenderError`, whose text repeats no value."""
+        try:
+            yield
         except UndefinedError as error:
             raise _undefined(error, self.field) from None
         except LiquidError as error:
@@ -165,7 +172,7 @@ def compile_liquid(source: str, *, field: str, autoescape: bool) -> LiquidText:
     _check_shape(source, tags, field)
     try:
         template = dialect(autoescape=autoescape).from_string(source)
-        liquid_limits.cap_ranges(template)
+        liquid_limits.fit(template)
         variables = _variables(template, source, field)
     except LiquidError as error:
         raise _syntax_error(error, source, field) from None

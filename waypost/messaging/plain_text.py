@@ -39,7 +39,12 @@ def text_of(source: str) -> str:
 
 def tidy(text: str) -> str:
     """No runs of blank lines (a branch not taken leaves them), none at the ends."""
-    return _BLANK_LINES.sub("\n\n", text).strip()
+    return strip_blank_lines(text).strip()
+
+
+def strip_blank_lines(text: str) -> str:
+    """One blank line in place of each run of them."""
+    return _BLANK_LINES.sub("\n\n", text)
 
 
 class _Walker:

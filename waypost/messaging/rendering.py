@@ -16,7 +16,8 @@ from waypost.messaging.values import Channel
 MAX_RENDERED_HTML = 2 * MAX_HTML
 
 _BREAKS = re.compile("[\x00-\x20\x7f-\x9f\u2028\u2029]+")
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""What never stands in a body, whatever the data hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +45,8 @@ def template_context(
     """What templates can read. `now` is aware, best in the contact's zone, and is what `"now" | date` prints.
 
     `contact` has external_id, email, phone, locale, time_zone and attributes; an attribute can be read without
-    `attributes` too (`contact.first_name`), unless a field has its name. Without an unsubscribe URL (or the preferences')
-    a template that prints it fails, rather than send a link to nowhere.
+    `attributes` too (`contact.first_name`), unless a field has its name. Without an unsubscribe URL, or a preferences
+    URL, a template that prints it fails, rather than send a link to nowhere.
     """
     context: dict[str, Any] = {
         "contact": {**contact.get("attributes", {}), **contact},
@@ -80,13 +81,9 @@ def render(template: CompiledTemplate, locale: str | None, context: Mapping[str,
 
 def _email(content: CompiledContent, locale: str, context: Mapping[str, Any]) -> RenderedContent:
     subject = one_line(content.subject.render(context)) if content.subject else ""
-    html = _CONTROL.sub("", content.html.render(context)) if content.html else None
+    html = CONTROL.sub("", content.html.render(context)) if content.html else None
     text = _text(content, html, context)
-    _refuse_empty(subject, f"locales.{locale}.subject")
-    _refuse_empty(html if html is not None else text, f"locales.{locale}.{'text' if html is None else 'html'}")
-    _refuse_long(subject, MAX_SUBJECT, f"locales.{locale}.subject")
-    _refuse_long(html or "", MAX_RENDERED_HTML, f"locales.{locale}.html")
-    _refuse_long(text, MAX_TEXT, f"locales.{locale}.text")
+    check_email(locale, subject=subject, html=None if html is None else Extent.of(html), text=Extent.of(text))
     return RenderedContent(
         channel=Channel.EMAIL,
         locale=locale,
@@ -100,14 +97,14 @@ def _email(content: CompiledContent, locale: str, context: Mapping[str, Any]) ->
 def _text(content: CompiledContent, html: str | None, context: Mapping[str, Any]) -> str:
     if content.text is None:
         return html_to_text(html or "")
-    text = _CONTROL.sub("", content.text.render(context))
+    text = CONTROL.sub("", content.text.render(context))
     return tidy(text) if content.text_is_derived else text
 
 
 def _short(channel: Channel, content: CompiledContent, locale: str, context: Mapping[str, Any]) -> RenderedContent:
-    text = _CONTROL.sub("", content.text.render(context)).strip() if content.text else ""
-    _refuse_empty(text, f"locales.{locale}.body")
-    _refuse_long(text, MAX_SMS, f"locales.{locale}.body")
+    text = CONTROL.sub("", content.text.render(context)).strip() if content.text else ""
+    _refuse_empty(Extent.of(text), f"locales.{locale}.body")
+    _refuse_long(Extent.of(text), MAX_SMS, f"locales.{locale}.body")
     return RenderedContent(channel=channel, locale=locale, text=text)
 
 
@@ -116,13 +113,37 @@ def one_line(text: str) -> str:
     return _BREAKS.sub(" ", text).strip()
 
 
-def _refuse_empty(text: str, field: str) -> None:
-    if not text or text.isspace():
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """What the bounds of a rendered part are checked against."""
+
+    length: int
+    blank: bool
+
+    @classmethod
+    def of(cls, text: str) -> "Extent":
+        """The extent of a whole text."""
+        return cls(length=len(text), blank=not text or text.isspace())
+
+
+def check_email(locale: str, *, subject: str, html: Extent | None, text: Extent) -> None:
+    """Refuse an email without subject or content, or longer than it may be. Raises `RenderedContentError`."""
+    line = Extent.of(subject)
+    _refuse_empty(line, f"locales.{locale}.subject")
+    _refuse_empty(html or text, f"locales.{locale}.{'text' if html is None else 'html'}")
+    _refuse_long(line, MAX_SUBJECT, f"locales.{locale}.subject")
+    if html is not None:
+        _refuse_long(html, MAX_RENDERED_HTML, f"locales.{locale}.html")
+    _refuse_long(text, MAX_TEXT, f"locales.{locale}.text")
+
+
+def _refuse_empty(part: Extent, field: str) -> None:
+    if part.blank:
         raise RenderedContentError(
             "The content is empty after rendering.", field=field, hint="Check the data and the branches it takes."
         )
 
 
-def _refuse_long(text: str, most: int, field: str) -> None:
-    if len(text) > most:
+def _refuse_long(part: Extent, most: int, field: str) -> None:
+    if part.length > most:
         raise RenderedContentError(f"The content has more than {most} characters.", field=field, bound=most)
