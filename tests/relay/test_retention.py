@@ -50,6 +50,12 @@ async def exists(ledger: Ledger, message: UUID) -> bool:
     return bool(await ledger.execute("SELECT id FROM messages WHERE id = %s", (message,)))
 
 
+@pytest.fixture(autouse=True)
+async def no_events(ledger: Ledger) -> None:
+    """What other tests left, young before old, is no order that events come in."""
+    await ledger.execute("DELETE FROM provider_events")
+
+
 async def test_old_events_go_in_batches_and_young_ones_stay(store: Database, ledger: Ledger) -> None:
     for _ in range(3):
         await add_event(ledger, OLD)
@@ -146,6 +152,66 @@ async def test_a_message_stays_as_long_as_its_key_is_kept(store: Database, ledge
     assert await forget(store, forget_messages) == 0
     await ledger.execute("DELETE FROM requests WHERE id = %s", (request,))
     assert await forget(store, forget_messages) == 1
+
+
+async def keep(ledger: Ledger, *, tenant: UUID | None = None, **days: int | None) -> None:
+    """A tenant's own retention, in days: messages=, events=."""
+    for what, count in days.items():
+        column = {"messages": "message_retention_days", "events": "event_retention_days"}[what]
+        await ledger.execute(f"UPDATE tenants SET {column} = %s WHERE id = %s", (count, tenant or ledger.tenant))  # noqa: S608 - a name of the two above
+
+
+async def test_a_tenant_keeps_its_messages_as_long_as_it_wants(store: Database, ledger: Ledger) -> None:
+    message = await add_ended(ledger, Attempt())
+    await keep(ledger, messages=DAYS + 1)
+    assert await forget(store, forget_messages) == 0
+    await keep(ledger, messages=DAYS)
+    assert [await forget(store, forget_messages, days=0), await exists(ledger, message)] == [1, False]
+
+
+@pytest.mark.parametrize("installation", [0, 365])
+async def test_a_tenant_may_keep_its_events_shorter(store: Database, ledger: Ledger, installation: int) -> None:
+    other, _ = await ledger.add_tenant(ledger.account)
+    kept = [await add_event(ledger, OLD, tenant_id=other), await add_event(ledger, OLD)]
+    await add_event(ledger, OLD, tenant_id=ledger.tenant)
+    kept.append(await add_event(ledger, YOUNG, tenant_id=ledger.tenant))
+    await keep(ledger, events=DAYS)
+    assert [await forget(store, forget_events, days=installation) for _ in range(2)] == [1, 0]
+    assert await events_left(ledger) == kept
+    await keep(ledger, events=None)
+
+
+async def test_a_tenant_that_keeps_its_events_longer_holds_up_nobody_elses(store: Database, ledger: Ledger) -> None:
+    await keep(ledger, events=DAYS + 1)
+    kept = [await add_event(ledger, OLD, tenant_id=ledger.tenant) for _ in range(3)]
+    for _ in range(2):
+        await add_event(ledger, OLD)
+    assert [await forget(store, forget_events, limit=2) for _ in range(2)] == [2, 0]
+    assert await events_left(ledger) == kept
+    await keep(ledger, events=None)
+
+
+async def test_a_tenants_verdicts_go_with_its_events(store: Database, ledger: Ledger) -> None:
+    message = await ledger.add_message()
+    at = (await ledger.execute("SELECT waypost_now() - %s AS at", (OLD,)))[0]["at"]
+    verdict = {"tenant_id": ledger.tenant, "message_id": message, "at": at, "verdict": "defer", "reason": "not_due"}
+    await ledger.insert("verdicts", **verdict)
+    await keep(ledger, events=DAYS + 1)
+    assert await forget(store, forget_verdicts) == 0
+    await keep(ledger, events=DAYS)
+    assert await forget(store, forget_verdicts, days=0) == 1
+    await keep(ledger, events=None)
+
+
+async def test_without_events_there_is_nothing_to_forget(store: Database) -> None:
+    assert await forget(store, forget_events) == 0
+
+
+async def events_left(ledger: Ledger) -> list[str]:
+    rows = await ledger.execute(
+        "SELECT event_id FROM provider_events WHERE account_id = %s ORDER BY id", (ledger.account,)
+    )
+    return [row["event_id"] for row in rows]
 
 
 def test_a_retention_under_what_queues_keep_is_refused() -> None:

@@ -1,7 +1,7 @@
 """What is old enough to be forgotten: events, inbound texts, verdicts, and closed messages with all they have.
 
 As waypost_relay. Each function takes a bounded batch with SKIP LOCKED and never commits; any number of processes may
-run them. `days` counts from `waypost_now()`; 0 keeps for ever.
+run them. `days` counts from `waypost_now()`, 0 keeps for ever; a tenant's own retention goes before it.
 """
 
 from typing import Any
@@ -10,20 +10,33 @@ from psycopg import AsyncConnection
 
 Connection = AsyncConnection[Any]
 
-# The oldest by id, which is the order they came in: the key finds them, and no index has to be kept for it. An account
-# with an attempt of that age whose fate is open keeps its events: any of them forbids the proof that it never arrived.
+# In the order of their ids, which is the order they came in: the key finds them, and no index has to be kept for it.
+# Halving finds the id up to which all are older than the shortest retention; of those, some tenants keep theirs longer.
+# An account with an attempt of that age whose fate is open keeps its events: any of them forbids the proof that it
+# never arrived.
 _EVENTS = """
-WITH undecided AS MATERIALIZED (
+WITH RECURSIVE shortest AS MATERIALIZED (
+    SELECT waypost_now() - make_interval(days => LEAST(min(event_retention_days), NULLIF(%(days)s, 0))) AS cut
+    FROM tenants
+), halving (low, high) AS (
+    SELECT min(id), max(id) + 1 FROM provider_events
+    UNION ALL
+    SELECT CASE WHEN m.received_at < s.cut THEN m.id + 1 ELSE h.low END,
+           CASE WHEN m.received_at < s.cut THEN h.high ELSE (h.low + h.high) / 2 END
+    FROM halving h CROSS JOIN shortest s CROSS JOIN LATERAL (
+        SELECT id, received_at FROM provider_events WHERE id >= (h.low + h.high) / 2 ORDER BY id LIMIT 1) m
+    WHERE h.low < h.high
+), undecided AS MATERIALIZED (
     SELECT DISTINCT account_id FROM attempts
     WHERE state IN ('in_flight', 'unknown', 'abandoned') AND state <> 'abandoned'
-      AND claimed_at < waypost_now() - make_interval(days => %(days)s)
+      AND claimed_at < (SELECT cut FROM shortest)
 ), oldest AS (
-    SELECT id, received_at FROM provider_events WHERE account_id NOT IN (SELECT account_id FROM undecided)
-    ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    SELECT e.id FROM provider_events e LEFT JOIN tenants t ON t.id = e.tenant_id
+    WHERE e.id < (SELECT max(low) FROM halving) AND e.account_id NOT IN (SELECT account_id FROM undecided)
+      AND e.received_at < waypost_now() - make_interval(days => COALESCE(t.event_retention_days, NULLIF(%(days)s, 0)))
+    ORDER BY e.id LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
 ), gone AS (
-    DELETE FROM provider_events e USING oldest o
-    WHERE e.id = o.id AND o.received_at < waypost_now() - make_interval(days => %(days)s)
-    RETURNING e.id
+    DELETE FROM provider_events e USING oldest o WHERE e.id = o.id RETURNING e.id
 )
 SELECT count(*) FROM gone
 """
@@ -35,11 +48,16 @@ async def forget_events(connection: Connection, *, days: int, limit: int) -> int
 
 
 _INBOUND = """
-WITH gone AS (
+WITH shortest AS MATERIALIZED (
+    SELECT waypost_now() - make_interval(days => LEAST(min(event_retention_days), NULLIF(%(days)s, 0))) AS cut
+    FROM tenants
+), gone AS (
     DELETE FROM inbound_messages WHERE (account_id, provider_message_id) IN (
-        SELECT account_id, provider_message_id FROM inbound_messages
-        WHERE received_at < waypost_now() - make_interval(days => %(days)s)
-        ORDER BY received_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+        SELECT i.account_id, i.provider_message_id FROM inbound_messages i LEFT JOIN tenants t ON t.id = i.tenant_id
+        WHERE i.received_at < (SELECT cut FROM shortest)
+          AND i.received_at < waypost_now() - make_interval(
+              days => COALESCE(t.event_retention_days, NULLIF(%(days)s, 0)))
+        ORDER BY i.received_at LIMIT %(limit)s FOR UPDATE OF i SKIP LOCKED)
     RETURNING 1
 )
 SELECT count(*) FROM gone
@@ -52,11 +70,15 @@ async def forget_inbound(connection: Connection, *, days: int, limit: int) -> in
 
 
 _VERDICTS = """
-WITH gone AS (
+WITH shortest AS MATERIALIZED (
+    SELECT waypost_now() - make_interval(days => LEAST(min(event_retention_days), NULLIF(%(days)s, 0))) AS cut
+    FROM tenants
+), gone AS (
     DELETE FROM verdicts WHERE (tenant_id, message_id, id) IN (
-        SELECT tenant_id, message_id, id FROM verdicts
-        WHERE at < waypost_now() - make_interval(days => %(days)s)
-        ORDER BY at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+        SELECT v.tenant_id, v.message_id, v.id FROM verdicts v JOIN tenants t ON t.id = v.tenant_id
+        WHERE v.at < (SELECT cut FROM shortest)
+          AND v.at < waypost_now() - make_interval(days => COALESCE(t.event_retention_days, NULLIF(%(days)s, 0)))
+        ORDER BY v.at LIMIT %(limit)s FOR UPDATE OF v SKIP LOCKED)
     RETURNING 1
 )
 SELECT count(*) FROM gone
@@ -74,9 +96,10 @@ async def forget_verdicts(connection: Connection, *, days: int, limit: int) -> i
 _MESSAGES = """
 WITH old AS MATERIALIZED (
     SELECT o.tenant_id, o.id FROM tenants t CROSS JOIN LATERAL (
+        SELECT waypost_now() - make_interval(
+            days => COALESCE(t.message_retention_days, NULLIF(%(days)s, 0))) AS cut) k CROSS JOIN LATERAL (
         SELECT m.tenant_id, m.id FROM messages m
-        WHERE m.tenant_id = t.id AND m.created_at < waypost_now() - make_interval(days => %(days)s)
-          AND m.phase = 'closed' AND m.outcome_at < waypost_now() - make_interval(days => %(days)s)
+        WHERE m.tenant_id = t.id AND m.created_at < k.cut AND m.phase = 'closed' AND m.outcome_at < k.cut
           AND NOT EXISTS (SELECT FROM requests r WHERE r.tenant_id = m.tenant_id AND r.id = m.source_id)
           AND NOT EXISTS (SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
                           AND a.state IN ('in_flight', 'unknown', 'abandoned'))
@@ -111,8 +134,6 @@ SELECT count(*) FROM gone
 
 async def forget_messages(connection: Connection, *, days: int, limit: int) -> int:
     """Messages that were made and ended that long ago, with their attempts, events and verdicts; how many."""
-    if days == 0:
-        return 0
     rows = await (await connection.execute(_MESSAGES, {"days": days, "limit": limit})).fetchall()
     if not rows:
         return 0
@@ -121,7 +142,7 @@ async def forget_messages(connection: Connection, *, days: int, limit: int) -> i
 
 
 async def _forget(connection: Connection, statement: str, *, days: int, limit: int) -> int:
-    return await _count(connection, statement, {"days": days, "limit": limit}) if days else 0
+    return await _count(connection, statement, {"days": days, "limit": limit})
 
 
 async def _count(connection: Connection, statement: str, values: dict[str, Any]) -> int:
