@@ -40,7 +40,7 @@ class AppSettings:
 
 
 class RoleGate:
-    """Lets nothing through to the database until both roles are known to be bound by row security."""
+    """Lets nothing through to the database until all roles are known to be bound by row security."""
 
     def __init__(self, *databases: Database) -> None:
         self._databases = databases
@@ -63,6 +63,8 @@ class Services:
     """Role waypost_app: a tenant's own rows, `session(tenant)`."""
     relay_db: Database
     """Role waypost_relay: administration and key look-up."""
+    segments_db: Database
+    """Role waypost_segments: previews of rules, whose SQL names the tenant in every scan."""
     roles: RoleGate
     keys: KeyRing
     rates: RequestRates
@@ -81,12 +83,14 @@ class Services:
         """Nothing is connected yet; `open()` is."""
         app_db = Database(settings.database, Role.APP)
         relay_db = Database(settings.database, Role.RELAY, size=4)
+        segments_db = Database(settings.database, Role.SEGMENTS, size=2)
         secret, previous = settings.secrets.secret_key.get_secret_value(), settings.secrets.previous
         return cls(
             settings=settings,
             app_db=app_db,
             relay_db=relay_db,
-            roles=RoleGate(app_db, relay_db),
+            segments_db=segments_db,
+            roles=RoleGate(app_db, relay_db, segments_db),
             keys=KeyRing(relay_db),
             rates=RequestRates(),
             visits=RequestRates(),
@@ -102,6 +106,7 @@ class Services:
         """Start connecting; returns at once, also while PostgreSQL is away."""
         await self.app_db.open()
         await self.relay_db.open()
+        await self.segments_db.open()
 
     async def close(self) -> None:
         """Give everything back."""
@@ -109,6 +114,7 @@ class Services:
         self.imports.close()
         await self.app_db.close()
         await self.relay_db.close()
+        await self.segments_db.close()
         self.workshop.shutdown(cancel_futures=True)
 
 

@@ -65,6 +65,9 @@ class ApiSettings(PublicSettings):
 
     api_host: str = Field(default="127.0.0.1", description="Address the API listens on")
     api_port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on")
+    segment_max_cost: float = Field(
+        default=5_000_000, gt=0, description="What counting a rule may cost in a preview, in PostgreSQL's units"
+    )
     max_body_bytes: int = Field(default=12 * 1024 * 1024, ge=1024, description="Largest request body, in bytes")
     max_import_bytes: int = Field(
         default=2 * 1024**3, ge=1024, description="Largest file of contacts to import, in bytes"

@@ -1,4 +1,4 @@
-"""A comparison of one value as SQL, to agree to the letter with waypost.segments.evaluate. Nothing here is nullable."""
+"""A comparison of one value as SQL, which agrees to the letter with waypost.segments.comparing; never null."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,0 +1,110 @@
+"""`/v1/events`: what contacts do in the tenant's product."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import orjson
+from fastapi import Response
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+
+from api.dependencies import Caller, Scope, needs
+from api.fields import Body, ExternalId, When
+from api.problems import ApiError, FieldError, Problem, problem_response
+from api.routes import guarded_router
+from api.services import WithServices
+from waypost.messaging.content_errors import LabelError
+from waypost.messaging.labels import validate_data
+from waypost.store.contact_events import ContactEvent, Taken, add_events
+
+router = guarded_router("events")
+
+MAX_BATCH = 500
+MAX_PROPERTIES_BYTES = 16_384
+
+
+def _properties(value: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return validate_data(value, field="properties", max_bytes=MAX_PROPERTIES_BYTES)
+    except LabelError as error:
+        raise error.as_pydantic() from None
+
+
+class EventInput(Body):
+    """Something that a contact did. An id that was sent before is the same event: it counts once."""
+
+    id: Annotated[
+        str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$"), Field(description="Yours; up to 128 ASCII characters")
+    ]
+    contact: Annotated[ExternalId, Field(description="External id")]
+    name: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")]
+    properties: Annotated[
+        dict[str, Any], AfterValidator(_properties), Field(description="JSON for rules and journeys, 16 KB at most")
+    ] = Field(default_factory=dict)
+    occurred_at: Annotated[When | None, Field(description="Without it: now")] = None
+
+
+class EventBatch(Body):
+    """Events, each with a verdict of its own."""
+
+    events: Annotated[tuple[EventInput, ...], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class EventTaken(BaseModel):
+    """An event that is stored. `duplicate`: it was before."""
+
+    id: UUID
+    status: Literal["accepted", "duplicate"]
+
+
+class EventVerdict(BaseModel):
+    """What became of one event of a batch. `problem` says why it was refused."""
+
+    id: UUID | None = None
+    status: Literal["accepted", "duplicate", "refused"]
+    problem: Problem | None = None
+
+
+class EventVerdicts(BaseModel):
+    """A verdict for each event, in the order of the request."""
+
+    verdicts: Sequence[EventVerdict]
+
+
+Writer = Annotated[Caller, needs(Scope.EVENTS_WRITE)]
+
+
+@router.post("/v1/events", status_code=201)
+async def add_event(caller: Writer, services: WithServices, body: EventInput, response: Response) -> EventTaken:
+    """Store what a contact did: 201, or 200 where its id was there before."""
+    async with services.app_db.transaction(caller.tenant_id) as connection:
+        ((row, taken),) = await add_events(connection, caller.tenant_id, [_event(body)])
+    if taken is Taken.UNKNOWN_CONTACT:
+        raise ApiError("contact_not_found", _UNKNOWN, errors=[FieldError(field="contact", message=_UNKNOWN)])
+    if taken is Taken.DUPLICATE:
+        response.status_code = 200
+    return EventTaken(id=row, status=taken.value)
+
+
+@router.post("/v1/events/batch", response_model_exclude_none=True)
+async def add_batch(caller: Writer, services: WithServices, body: EventBatch) -> EventVerdicts:
+    """Store up to 500 events. One of a contact that is not there keeps the others not out; a malformed one does."""
+    async with services.app_db.transaction(caller.tenant_id) as connection:
+        found = await add_events(connection, caller.tenant_id, [_event(one) for one in body.events])
+    return EventVerdicts(verdicts=[_verdict(row, taken) for row, taken in found])
+
+
+_UNKNOWN = "There is no such contact; make it first, then send the event again."
+
+
+def _verdict(row: UUID, taken: Taken) -> EventVerdict:
+    if taken is not Taken.UNKNOWN_CONTACT:
+        return EventVerdict(id=row, status=taken.value)
+    answer = problem_response("contact_not_found", _UNKNOWN, errors=[FieldError(field="contact", message=_UNKNOWN)])
+    return EventVerdict(status="refused", problem=Problem.model_validate(orjson.loads(answer.body)))
+
+
+def _event(body: EventInput) -> ContactEvent:
+    return ContactEvent(
+        id=body.id, contact=body.contact, name=body.name, properties=body.properties, occurred_at=body.occurred_at
+    )
