@@ -1,19 +1,26 @@
 """From a recipient to what a provider is handed: the variant's template, compiled once a version, and its links."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from activities.campaign_facts import RunRules
 from activities.composing import Composer, content_hash
+from waypost.campaigns.frozen import FrozenContent
 from waypost.messaging.link_tokens import LinkSigner
 from waypost.messaging.provider import RenderedMessage
-from waypost.messaging.rendering import RenderedContent, render, template_context
+from waypost.messaging.rendering import choose_locale, render, template_context
+from waypost.messaging.slotted import SlottedTemplate
+from waypost.messaging.templating import CompiledTemplate
 from waypost.messaging.unsubscribe_links import Links, unsubscribe_links
 from waypost.messaging.values import Channel
 from waypost.messaging.zones import find_zone, known_zone
 from waypost.store.campaign_pages import Ask, LoadedRun, Recipient
+
+_SLOTTED_KEPT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,7 @@ class CampaignComposer:
         self._composer = composer
         self._signer = signer
         self._public_url = public_url
+        self._slotted: dict[tuple[UUID, int, str], SlottedTemplate] = {}
 
     async def prepare(self, rules: RunRules, recipient: Recipient) -> Prepared:
         """Render one recipient. Raises one of composing.UNRENDERABLE when it never can be."""
@@ -42,7 +50,7 @@ class CampaignComposer:
         content = rules.frozen.contents[variant]
         template = await self._composer.version(run.tenant_id, content.template_id, content.template_version)
         links = self._links(run, recipient)
-        rendered = render(template, recipient.locale, _context(rules, recipient, links))
+        said = self._say(template, recipient.locale, _context(rules, recipient, links), content)
         ask = Ask(
             message=recipient.id,
             number=recipient.attempts + 1,
@@ -51,8 +59,21 @@ class CampaignComposer:
             template_id=content.template_id,
             template_version=content.template_version,
         )
-        message = _rendered(run, recipient, rendered, links, ask)
-        return Prepared(recipient, ask.with_hash(content_hash(message)), message)
+        message = replace(_rendered(run, recipient, links, ask), **said)
+        return Prepared(recipient, ask.with_hash(_hash(message)), message)
+
+    def _say(
+        self, template: CompiledTemplate, locale: str | None, context: dict[str, Any], content: FrozenContent
+    ) -> dict[str, Any]:
+        """What the message says, as fields of RenderedMessage: an email's in slots, for its static text goes once."""
+        if template.channel is not Channel.EMAIL:
+            return {"text": render(template, locale, context).text}
+        key = (content.template_id, content.template_version, choose_locale(template, locale))
+        if key not in self._slotted:
+            if len(self._slotted) >= _SLOTTED_KEPT:
+                self._slotted.clear()
+            self._slotted[key] = SlottedTemplate.of(template, locale)
+        return {"slotted": self._slotted[key].render(context)}
 
     def _links(self, run: LoadedRun, recipient: Recipient) -> Links:
         return unsubscribe_links(
@@ -87,9 +108,15 @@ def _context(rules: RunRules, recipient: Recipient, links: Links) -> dict[str, A
     )
 
 
-def _rendered(
-    run: LoadedRun, recipient: Recipient, content: RenderedContent, links: Links, ask: Ask
-) -> RenderedMessage:
+def _hash(message: RenderedMessage) -> bytes:
+    """Address and content: the same for a second try of the same message."""
+    if message.slotted is None:
+        return content_hash(message)
+    parts = (message.to, *(text for pair in sorted(message.slotted.slots.items()) for text in pair))
+    return hashlib.sha256("\x00".join(parts).encode()).digest()
+
+
+def _rendered(run: LoadedRun, recipient: Recipient, links: Links, ask: Ask) -> RenderedMessage:
     return RenderedMessage(
         attempt_id=ask.attempt,
         channel=Channel(run.channel),
@@ -97,9 +124,6 @@ def _rendered(
         from_address=run.from_address,
         from_name=run.from_name,
         reply_to=(run.sender_reply_to,) if run.sender_reply_to else (),
-        subject=content.subject,
-        html=content.html,
-        text=content.text,
         headers=links.headers,
         configuration_set=run.configuration_set,
         messaging_service=run.messaging_service,

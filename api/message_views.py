@@ -23,7 +23,7 @@ from waypost.messaging.values import (
 )
 from waypost.settings import TemporalSettings
 from waypost.store.message_story import AttemptRow, EventRow, MessageRow, Story, VerdictRow
-from workflows.names import message_workflow_id
+from workflows.names import campaign_workflow_id, message_workflow_id
 
 Source = Literal["transactional", "campaign", "journey", "probe"]
 
@@ -162,22 +162,27 @@ class MessageLinks:
         self._self = f"{public_url.rstrip('/')}/v1/messages/"
         self._execution = f"{temporal.ui_url.rstrip('/')}/namespaces/{quote(temporal.namespace, safe='')}/workflows/"
 
-    def of(self, message: UUID, *, driven_by: UUID | None = None) -> dict[str, str]:
-        """Links of a message; `driven_by`: the primary whose execution drives this fallback."""
-        execution = quote(message_workflow_id(driven_by or message), safe="")
-        return {"self": f"{self._self}{message}", "execution": f"{self._execution}{execution}"}
+    def of(self, message: UUID, *, driven_by: UUID | None = None, run: UUID | None = None) -> dict[str, str]:
+        """Links of a message. `driven_by`: the primary whose execution drives this fallback; `run`: the campaign's."""
+        execution = message_workflow_id(driven_by or message) if run is None else campaign_workflow_id(run)
+        return {"self": f"{self._self}{message}", "execution": f"{self._execution}{quote(execution, safe='')}"}
+
+    def of_campaign(self, run: UUID) -> str:
+        """The execution of a campaign's run."""
+        return f"{self._execution}{quote(campaign_workflow_id(run), safe='')}"
 
 
 def show_message(row: MessageRow, links: MessageLinks) -> dict[str, Any]:
     """A row as MessageShown has it. A plain dict: a page of 200 is not validated twice."""
     # A fallback that was put back to its row is dispatched as an execution of its own.
     driver = row.primary_id if row.dispatches == 0 else None
+    campaign = row.source == "campaign"
     return {
         "id": row.id,
         "status": row.outcome or row.phase,
         "source": row.source,
         "source_id": row.source_id,
-        "part": row.part,
+        "part": Part.PRIMARY if campaign else row.part,  # a campaign's recipient has its contact there
         "class": row.class_,
         "mode": row.mode,
         "channel": row.channel,
@@ -208,7 +213,7 @@ def show_message(row: MessageRow, links: MessageLinks) -> dict[str, Any]:
         "primary_id": row.primary_id,
         "fallback_id": row.fallback_id,
         "fallback_after": isodate.duration_isoformat(row.fallback_after) if row.fallback_after else None,
-        "links": links.of(row.id, driven_by=driver),
+        "links": links.of(row.id, driven_by=driver, run=row.source_id if campaign else None),
     }
 
 
