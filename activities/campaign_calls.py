@@ -22,7 +22,7 @@ from waypost.messaging.values import Channel, Outcome, Phase
 from waypost.store.budgets import pause_account, slow_down
 from waypost.store.campaign_pages import Judged, LoadedRun, Recipient, claim_many, record_many, settle_many
 from waypost.store.campaign_throttle import take_throttle
-from waypost.store.caps import give_back_caps, take_caps
+from waypost.store.caps import give_back_caps, give_back_just_taken, take_caps
 from waypost.store.database import Connection, Database, DatabaseAway
 
 STOPPED_AGAIN = timedelta(seconds=30)
@@ -32,8 +32,8 @@ _FRESH_S = 5.0
 _PATIENCE = timedelta(seconds=4)
 _RECORD_PATIENCE_S = 8.0
 _RECORD_AGAIN_S = 0.5
-_CLAIM_LASTS = timedelta(minutes=5)
-"""No claim is made so long after its recipients were read."""
+_CAPPED_AGAIN = timedelta(seconds=1)
+"""Whom the claim found capped is judged again by then: the gate says whether it is so, or the contact was locked."""
 
 _RECIPIENTS = Counter(
     "waypost_campaign_recipients_total", "Recipients of campaigns by what became of them", ["outcome"]
@@ -135,12 +135,12 @@ class Calls:
             mine = [replace(one, claimed_at=claimed[one.ask.message]) for one in group if one.ask.message in claimed]
             unused = passed - {one.recipient.contact_id for one in mine}
             if rules.caps and unused:
-                # The last use, whoever looks: the row is locked since it was taken.
-                uses = [(contact, run.now + _CLAIM_LASTS) for contact in sorted(unused)]
-                await give_back_caps(connection, tenant=run.tenant_id, channel=Channel(run.channel), uses=uses)
+                await give_back_just_taken(
+                    connection, tenant=run.tenant_id, channel=Channel(run.channel), contacts=sorted(unused)
+                )
         if asks and not claimed and page.stop is None:
             page.stop = wait(run, timedelta(), "the run changed")
-        await self.settle(page, run, _capped(group, passed))
+        await self.settle(page, run, _capped(run, group, passed))
         return mine
 
     async def _take_caps(self, connection: Connection, rules: RunRules, contacts: Sequence[UUID]) -> set[UUID]:
@@ -173,13 +173,13 @@ class Calls:
             if what.ending.phase is Phase.READY
         ]
         async with self._app.transaction(run.tenant_id) as connection:
+            if voided and rules.caps:  # first, for everybody locks a contact's use before its messages
+                await give_back_caps(connection, tenant=run.tenant_id, channel=Channel(run.channel), uses=voided)
             await record_many(
                 connection,
                 tenant=run.tenant_id,
                 endings=[(one.ask.attempt, what.ending) for one, what in zip(mine, endings, strict=True)],
             )
-            if voided and rules.caps:
-                await give_back_caps(connection, tenant=run.tenant_id, channel=Channel(run.channel), uses=voided)
 
     def _count(self, page: Page, endings: Sequence[Consequence]) -> None:
         for what in endings:
@@ -235,9 +235,9 @@ def later(run: LoadedRun, wait: timedelta) -> datetime:
     return run.now + wait
 
 
-def _capped(group: Sequence[Prepared], passed: set[UUID]) -> list[Judged]:
+def _capped(run: LoadedRun, group: Sequence[Prepared], passed: set[UUID]) -> list[Judged]:
     return [
-        judged_as(one.recipient, FREQUENCY_CAP, outcome=Outcome.SKIPPED)
+        judged_as(one.recipient, FREQUENCY_CAP, until=later(run, _CAPPED_AGAIN))
         for one in group
         if one.recipient.contact_id not in passed
     ]

@@ -132,6 +132,17 @@ async def test_what_is_given_back_can_be_taken_again(app: Database, ledger: Ledg
     assert not await taken(app, ledger, [ann], *caps)
 
 
+async def test_what_the_same_transaction_took_is_given_back(app: Database, ledger: Ledger) -> None:
+    """A claim that found the message cancelled: of two uses on the channel the one just taken goes."""
+    (ann,) = await people(ledger)
+    start = await clock(ledger)
+    await taken(app, ledger, [ann], cap(3), now=start + timedelta(seconds=5))  # dated later by a clock that ran ahead
+    async with app.transaction(ledger.tenant) as connection:
+        await take_caps(connection, tenant=ledger.tenant, contacts=[ann], channel=EMAIL, caps=[cap(3)])
+        await give_back_caps(connection, tenant=ledger.tenant, channel=EMAIL, uses=[(ann, None)])
+    assert await uses(ledger, ann) == [(start + timedelta(seconds=5), "email")]
+
+
 async def test_two_of_one_contact_are_given_back_at_once(app: Database, ledger: Ledger) -> None:
     (ann,) = await people(ledger)
     start = await clock(ledger)

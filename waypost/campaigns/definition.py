@@ -94,6 +94,8 @@ class Schedule(Part):
             raise PydanticCustomError("schedule", "Give at or local, not both.")
         if self.local is not None and self.local.tzinfo is not None:
             raise PydanticCustomError("schedule", "local is a wall-clock time: leave the offset away.")
+        if self.local is not None and not 1970 < self.local.year < 9000:
+            raise PydanticCustomError("schedule", "local is in a year that no campaign is sent in.")
         if self.every is not None and self.at is None:
             raise PydanticCustomError("schedule", "A recurring campaign needs at, its first time.")
         return self

@@ -76,7 +76,7 @@ async def take_caps(
 
 
 # Of the uses on the channel the last one that is not after the attempt's claim: in one transaction with it the use came
-# first, by no more than that transaction lasts.
+# first, by no more than that transaction lasts. Within that transaction it is the last one, for the row is locked.
 _GIVE_BACK = """
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest(%(tenants)s::uuid[], %(contacts)s::uuid[], %(channels)s::text[], %(times)s::timestamptz[])
@@ -90,18 +90,37 @@ UPDATE cap_usage u SET (sent_at, channels) = (
     FROM unnest(u.sent_at, u.channels) WITH ORDINALITY AS o (at, channel, place)
     WHERE o.place IS DISTINCT FROM (
         SELECT p.place FROM unnest(u.sent_at, u.channels) WITH ORDINALITY AS p (at, channel, place)
-        WHERE p.channel = h.channel AND p.at <= h.claimed_at AND p.at > h.claimed_at - %(longest)s::interval
-        ORDER BY p.at DESC LIMIT 1))
+        WHERE p.channel = h.channel AND (h.claimed_at IS NULL
+              OR p.at <= h.claimed_at AND p.at > h.claimed_at - %(longest)s::interval)
+        ORDER BY CASE WHEN h.claimed_at IS NULL THEN p.place END DESC, p.at DESC LIMIT 1))
 FROM held h
 WHERE u.tenant_id = h.tenant_id AND u.contact_id = h.contact_id
 """
 
 
 async def give_back_caps(
-    connection: Connection, *, tenant: UUID, channel: Channel, uses: Iterable[tuple[UUID, datetime]]
+    connection: Connection, *, tenant: UUID, channel: Channel, uses: Iterable[tuple[UUID, datetime | None]]
 ) -> None:
-    """What was counted for attempts that are void by now, as (contact, the attempt's claimed_at)."""
+    """What was counted for attempts that are void by now, as (contact, the attempt's claimed_at).
+
+    None instead of a time: what this very transaction took, of contacts that it then did not claim.
+    """
     await _give_back(connection, [(tenant, contact, channel.value, claimed_at) for contact, claimed_at in uses])
+
+
+_NOW = "SELECT waypost_now()"
+
+
+async def give_back_just_taken(
+    connection: Connection, *, tenant: UUID, channel: Channel, contacts: Iterable[UUID]
+) -> None:
+    """What this transaction took for contacts whose message another claim had, or nobody may have.
+
+    Their rows are locked since, so that the last use is this transaction's own.
+    """
+    row = await (await connection.execute(_NOW)).fetchone()
+    assert row is not None
+    await give_back_caps(connection, tenant=tenant, channel=channel, uses=[(contact, row[0]) for contact in contacts])
 
 
 _VOIDED = """
@@ -119,9 +138,9 @@ async def give_back_caps_of_voided(connection: Connection, messages: Sequence[tu
     await _give_back(connection, await (await connection.execute(_VOIDED, values)).fetchall())
 
 
-async def _give_back(connection: Connection, uses: Iterable[tuple[UUID, UUID, str, datetime]]) -> None:
+async def _give_back(connection: Connection, uses: Iterable[tuple[UUID, UUID, str, datetime | None]]) -> None:
     """One use of a contact at a time: an UPDATE changes no row twice."""
-    by_contact: defaultdict[tuple[UUID, UUID], list[tuple[UUID, UUID, str, datetime]]] = defaultdict(list)
+    by_contact: defaultdict[tuple[UUID, UUID], list[tuple[UUID, UUID, str, datetime | None]]] = defaultdict(list)
     for use in uses:
         by_contact[use[:2]].append(use)
     while by_contact:
