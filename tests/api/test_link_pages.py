@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 import pytest_asyncio
 
 from tests.api.message_fixtures import Shop, open_shop, receipt
-from tests.api.running import SECRET_KEY, Api, ok, running
+from tests.api.running import SECRET_KEY, Api, ok, problem, running
 from tests.services import Database
 from waypost.messaging import ids
 from waypost.messaging.link_tokens import LinkSigner
@@ -94,6 +94,27 @@ async def test_asking_changes_nothing_and_the_click_leaves_the_topic(reader: Rea
     assert (await reader.words())["news"] == "unsubscribed"
     assert reader.counted
     assert reader.suppressed() == set()
+
+
+async def test_a_campaign_counts_each_recipient_that_leaves_once(reader: Reader) -> None:
+    run = _run(reader.shop, "news")
+    reader.shop.rows("UPDATE messages SET source = 'campaign', run_id = %s WHERE id = %s", run, reader.message)
+    for url in (
+        reader.links("news").unsubscribe_url,
+        reader.links("news").unsubscribe_url,
+        reader.links().unsubscribe_url,
+    ):
+        await reader.browser.post(url)
+    [tally] = reader.shop.rows("SELECT sum(unsubscribed) AS left FROM run_tally_additions WHERE run_id = %s", run)
+    assert tally["left"] == 1
+
+
+async def test_a_topic_of_a_campaign_that_has_not_ended_cannot_go(shop: Shop) -> None:
+    await ok(shop.client.put("/v1/topics/used", json={"name": "Used"}))
+    run = _run(shop, "used")
+    await problem(shop.client.delete("/v1/topics/used"), 409, "topic_in_use")
+    shop.rows("UPDATE campaign_runs SET state = 'completed' WHERE id = %s", run)
+    await ok(shop.client.delete("/v1/topics/used"))
 
 
 @pytest.mark.parametrize("form", ["urlencoded", "multipart", "nothing"])
@@ -279,6 +300,24 @@ async def test_an_outage_is_told_on_a_page(database: Database) -> None:
     assert response.status_code == 503
     assert "try again" in response.text
     assert response.headers["retry-after"] == "60"
+
+
+def _run(shop: Shop, topic: str) -> UUID:
+    """A run of a campaign of the topic's, as it sends."""
+    campaign, run = uuid4(), uuid4()
+    shop.rows(
+        "INSERT INTO campaigns (tenant_id, id, key, name, mode, definition) VALUES (%s, %s, %s, 'x', 'test', '{}')",
+        *(shop.id, campaign, str(campaign)),
+    )
+    shop.rows(
+        "INSERT INTO campaign_runs (tenant_id, id, campaign_id, number, kind, mode, definition, state, channel,"
+        " sender_id, account_id, topic_id, scheduled_at)"
+        " SELECT s.tenant_id, %s, %s, 1, 'first', 'test', '{}', 'sending', 'email',"
+        " s.id, s.account_id, %s, waypost_now()"
+        " FROM senders s WHERE s.tenant_id = %s AND s.channel = 'email'",
+        *(run, campaign, ids.topic_id(tenant=shop.id, key=topic), shop.id),
+    )
+    return run
 
 
 def _confirm_url(reader: Reader) -> str:

@@ -110,6 +110,13 @@ async def test_a_topic_that_somebody_left_is_kept(shop: Shop) -> None:
     await ok(shop.client.delete("/v1/topics/left"))
 
 
+async def test_a_topic_that_a_segment_speaks_of_is_kept(shop: Shop) -> None:
+    await _topic(shop, "spoken-of")
+    segment = {"name": "Readers", "rule": {"kind": "topic", "key": "spoken-of", "is": "subscribed"}}
+    await ok(shop.client.put("/v1/segments/readers", json=segment))
+    await problem(shop.client.delete("/v1/topics/spoken-of"), 409, "referred_to")
+
+
 async def test_who_or_what_is_not_there_is_not_found(shop: Shop) -> None:
     contact = await _contact(shop, "here")
     for path in (f"/v1/contacts/{contact}/topics/none", "/v1/contacts/nobody/topics/none"):

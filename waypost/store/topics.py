@@ -15,6 +15,7 @@ from waypost.store.campaign_tables import CampaignRunRow, TopicRow, TopicSubscri
 from waypost.store.columns import NOW
 from waypost.store.errors import ConflictError, NotFoundError
 from waypost.store.pages import Page, Place, fetch_page
+from waypost.store.segments import refuse_while_referred
 from waypost.store.tables import TemplateRow, TenantRow
 
 MAX_TOPICS = 100
@@ -52,7 +53,7 @@ async def list_topics(session: AsyncSession, tenant: UUID, *, after: Place | Non
 
 
 async def delete_topic(session: AsyncSession, tenant: UUID, key: str) -> None:
-    """Forget a topic that nobody has left and no open campaign uses, with its subscriptions.
+    """Forget a topic that nobody has left and no open campaign or segment uses, with its subscriptions.
 
     Made again later, a topic that had forgotten who left would be sent to them. Raises `NotFoundError`,
     `ConflictError`.
@@ -64,6 +65,7 @@ async def delete_topic(session: AsyncSession, tenant: UUID, key: str) -> None:
     if row is None:
         raise NotFoundError("topic")
     await _refuse_in_use(session, tenant, topic)
+    await refuse_while_referred(session, tenant, kind="topic", key=key)
     words = delete(TopicSubscriptionRow).where(
         col(TopicSubscriptionRow.tenant_id) == tenant, col(TopicSubscriptionRow.topic_id) == topic
     )
