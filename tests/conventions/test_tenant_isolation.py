@@ -28,6 +28,8 @@ TEMPLATE = {"channel": "email", "default_locale": "en", "locales": {"en": {"subj
 
 HARMLESS = {"channel": "email", "default_locale": "en", "locales": {"en": {"subject": "Mine", "text": "Mine"}}}
 
+RULE = {"kind": "field", "name": "external_id", "is": {"op": "exists"}}
+
 BODIES: Mapping[tuple[str, str], Any] = {
     ("post", "/v1/messages"): {"to": {"contact": KEY}, "template": {"key": KEY}, "sender": KEY},
     ("post", "/v1/messages/batch"): {
@@ -39,6 +41,13 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("post", "/v1/contacts/batch"): {"contacts": [{"external_id": KEY, "email": "mine@example.com"}]},
     ("put", "/v1/templates/{key}"): HARMLESS,
     ("post", "/v1/templates/{key}/preview"): {"contact": KEY},
+    ("put", "/v1/lists/{key}"): {"name": "Mine"},
+    ("post", "/v1/lists/{key}/members"): {"external_ids": [KEY]},
+    ("post", "/v1/lists/{key}/members/remove"): {"external_ids": [KEY]},
+    ("put", "/v1/segments/{key}"): {"name": "Mine", "rule": RULE},
+    ("post", "/v1/segments/preview"): {"rule": RULE},
+    ("post", "/v1/events"): {"id": KEY, "contact": KEY, "name": "mine"},
+    ("post", "/v1/events/batch"): {"events": [{"id": KEY, "contact": KEY, "name": "mine"}]},
     ("post", "/v1/suppressions"): {"channel": "email", "address": "mine@example.com"},
     ("put", "/v1/topics/{key}"): {"name": "Mine"},
     ("put", "/v1/contacts/{external_id}/topics/{key}"): {"confirmed": True},
@@ -91,6 +100,11 @@ async def _own(b: Tenant) -> Mapping[str, str]:
     suppression = await ok(b.client.post("/v1/suppressions", json=suppressed))
     message = {"to": {"contact": KEY}, "template": {"key": KEY}, "tags": [CANARY], "metadata": {"m": CANARY}}
     accepted = await ok(b.client.post("/v1/messages", json=message, headers={"Idempotency-Key": CANARY}))
+    await ok(b.client.put(f"/v1/lists/{KEY}", json={"name": CANARY}))
+    await ok(b.client.post(f"/v1/lists/{KEY}/members", json={"external_ids": [KEY]}))
+    await ok(b.client.put(f"/v1/segments/{KEY}", json={"name": CANARY, "rule": RULE}))
+    done = {"id": KEY, "contact": KEY, "name": CANARY, "properties": {CANARY: CANARY}}
+    await ok(b.client.post("/v1/events", json=done))
     cursor = (await ok(b.client.get("/v1/contacts", params={"limit": 1})))["next_cursor"]
     return {
         "key": KEY,
