@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from tests.relay.ledger import Attempt, Ledger
 from waypost.messaging.rules import FrequencyCap
 from waypost.messaging.values import AttemptState, Channel
-from waypost.store.caps import give_back_caps, take_caps
+from waypost.store.caps import give_back_caps, give_back_just_taken, take_caps
 from waypost.store.database import Database
 from waypost.store.reconcile import settle_voided
 
@@ -139,7 +139,7 @@ async def test_what_the_same_transaction_took_is_given_back(app: Database, ledge
     await taken(app, ledger, [ann], cap(3), now=start + timedelta(seconds=5))  # dated later by a clock that ran ahead
     async with app.transaction(ledger.tenant) as connection:
         await take_caps(connection, tenant=ledger.tenant, contacts=[ann], channel=EMAIL, caps=[cap(3)])
-        await give_back_caps(connection, tenant=ledger.tenant, channel=EMAIL, uses=[(ann, None)])
+        await give_back_just_taken(connection, tenant=ledger.tenant, channel=EMAIL, contacts=[ann])
     assert await uses(ledger, ann) == [(start + timedelta(seconds=5), "email")]
 
 

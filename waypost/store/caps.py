@@ -99,16 +99,10 @@ WHERE u.tenant_id = h.tenant_id AND u.contact_id = h.contact_id
 
 
 async def give_back_caps(
-    connection: Connection, *, tenant: UUID, channel: Channel, uses: Iterable[tuple[UUID, datetime | None]]
+    connection: Connection, *, tenant: UUID, channel: Channel, uses: Iterable[tuple[UUID, datetime]]
 ) -> None:
-    """What was counted for attempts that are void by now, as (contact, the attempt's claimed_at).
-
-    None instead of a time: what this very transaction took, of contacts that it then did not claim.
-    """
+    """What was counted for attempts that are void by now, as (contact, the attempt's claimed_at)."""
     await _give_back(connection, [(tenant, contact, channel.value, claimed_at) for contact, claimed_at in uses])
-
-
-_NOW = "SELECT waypost_now()"
 
 
 async def give_back_just_taken(
@@ -118,9 +112,7 @@ async def give_back_just_taken(
 
     Their rows are locked since, so that the last use is this transaction's own.
     """
-    row = await (await connection.execute(_NOW)).fetchone()
-    assert row is not None
-    await give_back_caps(connection, tenant=tenant, channel=channel, uses=[(contact, row[0]) for contact in contacts])
+    await _give_back(connection, [(tenant, contact, channel.value, None) for contact in contacts])
 
 
 _VOIDED = """
