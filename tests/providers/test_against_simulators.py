@@ -9,7 +9,14 @@ import pytest
 
 from tests.providers.made import QUICK, email, ses_account, sms, twilio_account
 from tests.providers.scripted_server import reply, scripted
-from waypost.messaging.provider import Credentials, ProviderAccount, ProviderEvent, ReplyKind
+from waypost.messaging.provider import (
+    Credentials,
+    ProviderAccount,
+    ProviderEvent,
+    ReplyKind,
+    SharedContent,
+    SlottedContent,
+)
 from waypost.messaging.values import EventKind
 from waypost.providers.ses.certificates import CertificateStore, fetch_trusted
 from waypost.providers.ses.check import describe_account, probe_message
@@ -20,6 +27,7 @@ from waypost.providers.ses.sns import SnsTrust, SnsType, SnsVerifier, open_queue
 from waypost.providers.twilio.look_up import TwilioLookUp
 from waypost.providers.twilio.sender import TwilioSender
 from waypost.simulators.running import RunningSimulator
+from waypost.simulators.truth import body_digest
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +100,56 @@ def test_the_probe_proves_the_feed_and_the_account_tells_its_standing(simulator:
     sender.send(probe_message(attempt_id=attempt_id, from_address="a@shop.example", configuration_set="waypost"))
     sender.close()
     assert attempt_id in {event.attempt_id for event in _events(account, 1)}
+
+
+def test_a_bulk_call_is_fifty_emails_each_with_its_own_content_events_and_tag(simulator: RunningSimulator) -> None:
+    account = _account(simulator, "AKIABULK")
+    shared = SharedContent(subject="News {{s}}", html="<p>" + "x" * 5_000 + "{{h0}}{{c0}}</p>", text="{{h0}} {{c0}}")
+    messages = [
+        email(
+            attempt_id=uuid4(),
+            to=f"reader-{number}@example.com",
+            subject="",
+            html=None,
+            text="",
+            headers=(("List-Unsubscribe", f"<https://u.example.com/{number}>"),),
+            slotted=SlottedContent(shared=shared, slots={"s": str(number), "h0": f"{{{{s}}}} {number}", "c0": "}}"}),
+        )
+        for number in range(50)
+    ]
+    sender = SesSender(account, QUICK)
+    replies = sender.send_bulk(messages)
+    sender.close()
+    assert {reply.kind for reply in replies} == {ReplyKind.ACCEPTED}
+    events = _events(account, 100)
+    assert {event.attempt_id for event in events} == {message.attempt_id for message in messages}
+    assert {event.provider_message_id for event in events} == {reply.provider_message_id for reply in replies}
+    accepted = {line["attempt_id"]: line for line in simulator.control.log() if line["account"] == "AKIABULK"}
+    for message in messages:
+        whole, line = message.whole(), accepted[str(message.attempt_id)]
+        assert line["recipient"] == message.to
+        assert line["body_sha256"] == body_digest(subject=whole.subject, html=whole.html or "", text=whole.text)
+
+
+def test_a_bulk_calls_entries_can_fail_alone_and_its_reply_can_be_lost(simulator: RunningSimulator) -> None:
+    account = _account(simulator, "AKIABULKFAULT")
+    sender = SesSender(account, QUICK)
+    both = [email(attempt_id=uuid4(), to="a@example.com"), email(attempt_id=uuid4(), to="b@example.com")]
+    kinds = []
+    for fault in (
+        {"fault": "bulk_entry", "account": "AKIABULKFAULT", "match": "b@", "status": "ACCOUNT_THROTTLED"},
+        {"fault": "accept_then_reset", "account": "AKIABULKFAULT"},
+        {"fault": "throttle", "account": "AKIABULKFAULT"},
+    ):
+        simulator.control.faults(fault)
+        kinds.append([reply.kind for reply in sender.send_bulk(both)])
+    simulator.control.faults()
+    sender.close()
+    assert kinds == [
+        [ReplyKind.ACCEPTED, ReplyKind.THROTTLED],
+        [ReplyKind.UNKNOWN, ReplyKind.UNKNOWN],
+        [ReplyKind.THROTTLED, ReplyKind.THROTTLED],
+    ]
 
 
 @pytest.mark.parametrize(
