@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from api import (
     alerts,
+    campaign_progress,
+    campaign_reports,
     campaigns,
     contacts,
     errors,
@@ -57,6 +59,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     alerts.router,
     imports.router,
     campaigns.router,
+    campaign_reports.router,
+    campaign_progress.router,
     health.router,
 )
 """In the order of their traffic: routes are tried one after the other."""

@@ -184,7 +184,7 @@ async def _move(
 
 def _require(run: CampaignRunRow | None, key: str) -> CampaignRunRow:
     if run is None:
-        raise ConflictError(f"The campaign {key} is a draft: schedule it first.", code="campaign_not_scheduled")
+        raise not_scheduled(key)
     return run
 
 
@@ -193,6 +193,11 @@ def _forbidden(run: CampaignRunRow) -> ConflictError:
 
 
 def _show(
+def not_scheduled(key: str) -> ConflictError:
+    """A draft has no run to tell of or to move."""
+    return ConflictError(f"The campaign {key} is a draft: schedule it first.", code="campaign_not_scheduled")
+
+
     services: WithServices, campaign: CampaignRow, run: CampaignRunRow | None, counts: Counts | None
 ) -> CampaignShown:
     return CampaignShown(

@@ -16,11 +16,14 @@ DEADLINE_S = 8.0
 UPLOAD_S = 60.0
 """For the body, which may come slowly."""
 SLOW_S = 1.0
+STREAM_S = 3600.0
+"""For an answer that is written while it comes about: a campaign's progress, an export."""
 
 logger = logging.getLogger(__name__)
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 """A caller may make up others; labels are bounded."""
+_STREAMED = (b"text/event-stream", b"text/csv")
 
 
 class BodyBound:
@@ -87,25 +90,27 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 0
+        status, streams = 0, False
         started = perf_counter()
+        patience = _Patience(whole=scope["path"] not in self._uploads)
 
         async def watched(message: Message) -> None:
-            nonlocal status
+            nonlocal status, streams
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, streams = message["status"], _is_stream(message)
+                if streams:
+                    patience.stream()
             await send(message)
 
         self._metrics.in_progress.inc()
         try:
-            async with asyncio.timeout(DEADLINE_S) as deadline:
-                uploads = scope["path"] in self._uploads
-                await self._app(scope, _unhurried(receive, deadline, whole=not uploads), watched)
+            async with patience.deadline:
+                await self._app(scope, patience.around(receive), watched)
         except Exception as error:
             await self._answer(error, scope, receive, watched, answered=status != 0)
         finally:
             self._metrics.in_progress.dec()
-            self._note(scope, status, perf_counter() - started)
+            self._note(scope, status, perf_counter() - started, streams=streams)
 
     async def _answer(self, error: Exception, scope: Scope, receive: Receive, send: Send, *, answered: bool) -> None:
         logger.error("request failed", extra={"route": _route(scope)}, exc_info=error)
@@ -113,29 +118,52 @@ class Observed:
             response = respond(error) or internal()
             await response(scope, receive, send)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, status: int, seconds: float, *, streams: bool) -> None:
         route, method = _route(scope), scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.requests.labels(method, route, str(status)).inc()
-        self._metrics.seconds.labels(route).observe(seconds)
-        slow = seconds > SLOW_S and route not in self._uploads  # how long these take is their caller's
+        paced = streams or route in self._uploads  # how long these take is their caller's
+        if not streams:
+            self._metrics.seconds.labels(route).observe(seconds)
+        slow = seconds > SLOW_S and not paced
         if status >= 500 or slow:
             facts = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000)}
             level = logging.ERROR if status >= 500 else logging.WARNING
             logger.log(level, "request answered", extra=facts)
 
 
-def _unhurried(receive: Receive, deadline: asyncio.Timeout, *, whole: bool) -> Receive:
-    """Gives a request until UPLOAD_S for its (whole) body, or for each part of it, and DEADLINE_S from then on."""
-    clock = asyncio.get_running_loop().time
-    uploaded_by = clock() + UPLOAD_S
+class _Patience:
+    """Gives a request until UPLOAD_S for its (whole) body, or for each part of it, and DEADLINE_S from then on; an
+    answer that is a stream gets STREAM_S."""
 
-    async def received() -> Message:
-        deadline.reschedule(uploaded_by if whole else clock() + UPLOAD_S)
-        message = await receive()
-        deadline.reschedule(clock() + DEADLINE_S)
-        return message
+    def __init__(self, *, whole: bool) -> None:
+        self.deadline = asyncio.timeout(DEADLINE_S)
+        self._whole = whole
+        self._clock = asyncio.get_running_loop().time
+        self._uploaded_by = self._clock() + UPLOAD_S
+        self._streams = False
 
-    return received
+    def stream(self) -> None:
+        """The answer has begun, and goes on."""
+        self._streams = True
+        self.deadline.reschedule(self._clock() + STREAM_S)
+
+    def around(self, receive: Receive) -> Receive:
+        """What the app receives by: asked while it streams, it tells of the caller's going away alone."""
+
+        async def received() -> Message:
+            if self._streams:
+                return await receive()
+            self.deadline.reschedule(self._uploaded_by if self._whole else self._clock() + UPLOAD_S)
+            message = await receive()
+            if not self._streams:
+                self.deadline.reschedule(self._clock() + DEADLINE_S)
+            return message
+
+        return received
+
+
+def _is_stream(start: Message) -> bool:
+    return any(name == b"content-type" and value.startswith(_STREAMED) for name, value in start["headers"])
 
 
 def _route(scope: Scope) -> str:

@@ -124,6 +124,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "rate_exceeded": Kind(429, "Too many requests"),
         "backlog_full": Kind(429, "Too many messages wait"),
         "imports_full": Kind(429, "Too many uploads at once"),
+        "streams_full": Kind(429, "Too many watch campaigns at once"),
         "internal": Kind(500, "Something went wrong on our side"),
         "database_away": Kind(503, "The database cannot be reached"),
         "deadline_passed": Kind(503, "The request took too long"),

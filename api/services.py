@@ -6,6 +6,8 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from api.campaign_domains import DomainCounters
+from api.campaign_streams import Streams
 from api.import_intake import ImportDesk
 from api.key_ring import KeyRing
 from api.message_intake import MessageIntake
@@ -74,6 +76,8 @@ class Services:
     links: LinkSigner
     intake: MessageIntake
     imports: ImportDesk
+    domains: DomainCounters
+    streams: Streams
     workshop: ThreadPoolExecutor
     """Where templates are compiled and previewed."""
     metrics: ApiMetrics
@@ -98,6 +102,8 @@ class Services:
             links=LinkSigner(secret, previous),
             intake=MessageIntake(app_db),
             imports=ImportDesk(app_db, metrics),
+            domains=DomainCounters(app_db),
+            streams=Streams(),
             workshop=ThreadPoolExecutor(max_workers=1, thread_name_prefix="workshop"),
             metrics=metrics,
         )
