@@ -31,7 +31,7 @@ async def ask_unsubscribe(services: WithServices, token: str) -> Response:
     visitor = await let_in(services, token, LinkAction.UNSUBSCRIBE)
     return page(
         "Unsubscribe?",
-        paragraph(f"You will not get {_topic(visitor)}{_at(visitor)} any more."),
+        paragraph(f"Press the button to stop getting {_topic(visitor)}{_at(visitor)}."),
         button_form("Unsubscribe", fields=_ONE_CLICK),
         *_to_preferences(services, visitor, "Choose what you get instead"),
         sender=visitor.seen.tenant_name,

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from tests.api.running import Api, account_body, ok, problem
 from tests.services import Database
 from waypost.messaging.provider import Credentials
+from waypost.settings import SecretSettings
 from waypost.store.accounts import (
     EnvironmentCredentials,
     FileCredentials,
@@ -59,6 +61,16 @@ def test_another_secret_key_does_not_open_what_was_sealed() -> None:
     token = Sealer("x" * 32).seal("sesame")
     with pytest.raises(CredentialsError, match="WAYPOST_SECRET_KEY"):
         Sealer("y" * 32).open(token)
+
+
+def test_what_an_earlier_secret_key_sealed_opens_beside_the_new_one() -> None:
+    settings = SecretSettings(
+        secret_key=SecretStr("y" * 32), previous_secret_keys=SecretStr(f"{'z' * 32}, {'x' * 32},")
+    )
+    assert settings.previous == ("z" * 32, "x" * 32)
+    renewed = Sealer(settings.secret_key.get_secret_value(), settings.previous)
+    assert renewed.open(Sealer("x" * 32).seal("sesame")) == "sesame"
+    assert Sealer("y" * 32).open(renewed.seal("sesame")) == "sesame"
 
 
 async def test_a_new_account_has_its_budget_and_feed(api: Api, module_database: Database) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,9 @@ from tests.api.message_fixtures import Shop, open_shop
 from tests.api.running import Api, ok, problem
 from tests.services import Database
 from waypost.messaging import ids
+from waypost.messaging.content import EmailContent, one_locale
+from waypost.messaging.rendering import RenderedContent, render, template_context
+from waypost.messaging.templating import compile_template
 
 NEWS = {"name": "Monthly news", "description": "What we made", "opt_in": True}
 
@@ -140,6 +144,10 @@ async def test_double_opt_in_waits_for_the_contact_and_asks_once(shop: Shop) -> 
     assert message["address"] == "double@reader.test"
     assert message["payload"]["data"]["topic"]["name"] == "Monthly news"
     assert "/c/" in message["payload"]["data"]["confirm_url"]
+    content = _rendered(message["payload"])
+    assert content.subject == "Please confirm: Monthly news"
+    assert message["payload"]["data"]["confirm_url"] in content.text
+    assert f'href="{message["payload"]["data"]["confirm_url"]}"' in (content.html or "")
     await ok(shop.client.put(f"/v1/contacts/{contact}/topics/club"))
     assert len(_confirmations(shop, contact)) == 1
     shop.rows("UPDATE topic_subscriptions SET confirm_sent_at = confirm_sent_at - interval '11 minutes'")
@@ -208,3 +216,12 @@ async def test_a_template_with_links_is_taken_and_previewed_with_placeholders(sh
     await ok(shop.client.put("/v1/templates/with-links", json=content))
     shown = await ok(shop.client.post("/v1/templates/with-links/preview", json={}))
     assert shown["text"] == "Leave: http://127.0.0.1:8000/u/preview Choose: http://127.0.0.1:8000/p/preview"
+
+
+def _rendered(payload: dict[str, Any]) -> RenderedContent:
+    """What the send path would make of a message's own content."""
+    context = template_context(
+        contact={}, data=payload["data"], tenant={"name": "A tenant"}, message={}, now=datetime.now(UTC)
+    )
+    template = one_locale(EmailContent.model_validate(payload["content"]))
+    return render(compile_template(template), None, context)

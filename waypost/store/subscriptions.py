@@ -20,7 +20,7 @@ CONFIRM_AGAIN_AFTER = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicWord:
-    """A topic and what a contact said of it; `state` is a Subscription, None: no word. `receives`: whether the topic would be sent."""
+    """A topic and what a contact said of it. `state` is a Subscription, None: no word; `receives`: it would be sent."""
 
     topic_id: UUID
     key: str
