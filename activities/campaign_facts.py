@@ -1,6 +1,7 @@
 """From a run and a recipient to the gate's facts."""
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from waypost.campaigns.frozen import FrozenRun
 from waypost.messaging.gate import GateFacts, SendingRules, TopicFacts
@@ -53,7 +54,7 @@ class RunRules:
             now=run.now,
             due_at=recipient.due_at,
             expires_at=recipient.expires_at,
-            meant_for=max(recipient.send_at, recipient.late_approved_at or recipient.send_at),
+            meant_for=self._meant_for(recipient),
             cancel_requested=recipient.cancel_requested,
             message_class=MessageClass.MARKETING,
             tenant=TenantState(run.tenant_state),
@@ -71,6 +72,15 @@ class RunRules:
             sent_at=recipient.sent_at or (),
             sent_at_any=recipient.cap_sent_at or (),
         )
+
+    def _meant_for(self, recipient: Recipient) -> datetime:
+        """Who waited for a canary or a winner is not late by that, nor is whose turn a throttle put off."""
+        run = self.run
+        moments = [recipient.send_at, recipient.late_approved_at, run.released_at if recipient.cohort > 0 else None]
+        meant_for = max(moment for moment in moments if moment is not None)
+        if run.throttle_per_minute is None:
+            return meant_for
+        return meant_for + timedelta(minutes=run.audience / run.throttle_per_minute)
 
     def _topic(self, recipient: Recipient) -> TopicFacts | None:
         if self.run.topic_id is None:

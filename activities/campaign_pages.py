@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Hashable, Sequence
-from datetime import timedelta
 from uuid import UUID
 
 from temporalio import activity
@@ -44,7 +43,6 @@ _SLOW_S = 1.5
 CALLS_AT_ONCE = 3
 """Calls of one page that are under way together: one is rendered and claimed while others wait for their provider."""
 BULK = 50
-_HELD_AGAIN = timedelta(seconds=5)
 
 
 class Pages:
@@ -65,7 +63,8 @@ class Pages:
         try:
             return await self._send(page, tenant, run, shard)
         finally:
-            if page.calls:  # whoever cancels it: claims that were made are called and recorded
+            if page.calls:  # whoever cancels it: claims that were made are called and recorded, no other is made
+                page.stop = page.stop or PageResult(PageStep.MORE)
                 await asyncio.wait(page.calls)
 
     async def _send(self, page: Page, tenant: UUID, identity: UUID, shard: int) -> PageResult:
@@ -108,9 +107,10 @@ class Pages:
             return PageResult(PageStep.DONE, page.handed_over, page.ended)
         if found_any and left.next_due is not None and left.next_due <= run.now:
             return PageResult(PageStep.MORE, page.handed_over, page.ended)
-        at = run.now + _HELD_AGAIN if left.next_due is None else left.next_due
-        reason = "waits for evidence or a decision" if left.next_due is None else "waits for the next due time"
-        return PageResult(PageStep.WAIT, page.handed_over, page.ended, max(at, run.now + BUSY_AGAIN), reason)
+        if left.next_due is None:
+            return PageResult(PageStep.WAIT, page.handed_over, page.ended, reason="waits for evidence or a decision")
+        at = max(left.next_due, run.now + BUSY_AGAIN)
+        return PageResult(PageStep.WAIT, page.handed_over, page.ended, at, "waits for the next due time")
 
     async def _send_all(self, page: Page, run: LoadedRun, recipients: Sequence[Recipient]) -> None:
         door = await self._door(page, run)
@@ -180,9 +180,9 @@ def _stopped(run: LoadedRun) -> PageResult | None:
     if run.tenant_state in (TenantState.CLOSING, TenantState.CLOSED):
         return PageResult(PageStep.ENDED)
     if run.state != RunState.SENDING:
-        return wait(run, STOPPED_AGAIN, f"the run is {run.state}")
+        return PageResult(PageStep.WAIT, reason=f"the run is {run.state}")
     if run.tenant_state == TenantState.SUSPENDED:
-        return wait(run, _HELD_AGAIN, "the tenant is suspended")
+        return PageResult(PageStep.WAIT, reason="the tenant is suspended")
     if run.account_state != "open":
-        return wait(run, _HELD_AGAIN, "the account is paused")
+        return PageResult(PageStep.WAIT, reason="the account is paused")
     return None

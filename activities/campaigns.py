@@ -19,12 +19,12 @@ from activities.contracts.campaigns import (
     RunInput,
 )
 from activities.sending import beating
-from waypost.campaigns.decisions import canary_verdict, choose_winner
+from waypost.campaigns.decisions import NEEDS_APPROVAL, canary_verdict, choose_winner
 from waypost.campaigns.definition import CampaignDefinition, WinnerBy
 from waypost.campaigns.frozen import FrozenRun
 from waypost.campaigns.schedule import due_by_zone, local_due
 from waypost.messaging.values import Channel, RunState, TenantState
-from waypost.store.audiences import audience_query
+from waypost.store.audiences import AudienceError, audience_query
 from waypost.store.campaign_freeze import (
     RESEND,
     Freeze,
@@ -35,13 +35,22 @@ from waypost.store.campaign_freeze import (
     set_prepared,
     zones_of,
 )
-from waypost.store.campaign_runs import RunNow, any_open, lock_now, release_rest, set_state
+from waypost.store.campaign_runs import (
+    RunNow,
+    any_open,
+    first_share_waiting,
+    lock_now,
+    put_off_decision,
+    release_rest,
+    set_state,
+)
 from waypost.store.database import Connection, Database
-from waypost.store.tallies import counts_by_variant
+from waypost.store.tallies import counts_by_variant, total
 
 _SUSPENDED_AGAIN = timedelta(seconds=10)
 _NOT_DONE_AGAIN = timedelta(seconds=5)
-NEEDS_APPROVAL = "needs_approval"
+_MOSTLY = 9
+"""For each of the first share that waits to go out, so many must have their outcome: else a decision says nothing."""
 
 
 class CampaignActivities(Campaigning):
@@ -69,7 +78,7 @@ class CampaignActivities(Campaigning):
         tenant, identity = UUID(run.tenant_id), UUID(run.run_id)
         async with self._relay.transaction() as connection:
             now = await lock_now(connection, tenant=tenant, run=identity)
-            if now is not None and now.decide_at is not None and now.decide_at <= now.now and now.open_cohort == 0:
+            if now is not None and _is_time(now):
                 await self._decide(connection, tenant, identity, now)
                 now = await lock_now(connection, tenant=tenant, run=identity)
         return _progress(now)
@@ -94,9 +103,12 @@ class CampaignActivities(Campaigning):
                 return _progress(await lock_now(connection, tenant=tenant, run=run))
             if found.tenant_state != TenantState.ACTIVE or found.scheduled_at > found.now:
                 return Progress(found.state, again_at=max(found.scheduled_at, found.now + _SUSPENDED_AGAIN))
-            if found.state == RunState.PAUSED:
+            if found.state in (RunState.PAUSED, RunState.HALTED):
                 return Progress(found.state)
-            await self._freeze(connection, tenant, run, found)
+            try:
+                await self._freeze(connection, tenant, run, found)
+            except AudienceError as error:  # deleted since it was scheduled: a person must say what is meant
+                await set_state(connection, tenant=tenant, run=run, state=RunState.HALTED, reason=error.code)
             return _progress(await lock_now(connection, tenant=tenant, run=run))
 
     async def _freeze(self, connection: Connection, tenant: UUID, run: UUID, found: RunToPrepare) -> None:
@@ -155,15 +167,24 @@ class CampaignActivities(Campaigning):
     async def _decide(self, connection: Connection, tenant: UUID, run: UUID, now: RunNow) -> None:
         definition = FrozenRun.model_validate(now.definition).definition
         counts = await counts_by_variant(connection, tenant=tenant, run=run)
-        if definition.winner is not None and definition.winner.by is not WinnerBy.MANUAL:
+        after = _decide_after(definition)
+        waiting = await first_share_waiting(connection, run=run, shards=now.shards or 0)
+        if after is not None and waiting * _MOSTLY > total(counts).ended:
+            await put_off_decision(connection, tenant=tenant, run=run, after=after)
+        elif definition.winner is not None and definition.winner.by is not WinnerBy.MANUAL:
             winner = choose_winner(definition.winner.by, counts, variants=len(definition.contents))
             await release_rest(connection, tenant=tenant, run=run, winner=winner)
-        elif definition.canary is not None and now.state == RunState.SENDING:
+        elif definition.canary is not None:
             reason = canary_verdict(definition.canary, counts)
             if reason is None:
                 await release_rest(connection, tenant=tenant, run=run, winner=None)
             else:
                 await set_state(connection, tenant=tenant, run=run, state=RunState.HALTED, reason=reason)
+
+
+def _is_time(now: RunNow) -> bool:
+    due = now.decide_at is not None and now.decide_at <= now.now
+    return due and now.open_cohort == 0 and now.state == RunState.SENDING
 
 
 def _decide_after(definition: CampaignDefinition) -> timedelta | None:

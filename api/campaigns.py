@@ -13,10 +13,12 @@ from api.dependencies import Caller, Scope, needs
 from api.fields import Listing, Name, Shown, SlugPath
 from api.routes import guarded_router, problems
 from api.services import WithServices
+from waypost.campaigns.decisions import NEEDS_APPROVAL
 from waypost.campaigns.definition import CampaignDefinition
 from waypost.messaging.values import RunState
 from waypost.store import campaigns as store
 from waypost.store.campaign_tables import CampaignRow, CampaignRunRow
+from waypost.store.columns import NOW
 from waypost.store.errors import ConflictError
 from waypost.store.tallies import Counts
 
@@ -153,9 +155,12 @@ async def resume_campaign(caller: Writer, services: WithServices, key: SlugPath)
             raise _forbidden(run)
         if run.state in (RunState.PAUSED, RunState.HALTED):
             to = RunState.SENDING if run.shards is not None else RunState.SCHEDULED
-            run.approved_at = run.approved_at or run.updated_at
+            if run.state_reason == NEEDS_APPROVAL:
+                run.approved_at = NOW
+            if to is RunState.SENDING and run.started_at is None:
+                run.started_at = NOW
             if run.state == RunState.HALTED:
-                run.open_cohort = 1
+                run.open_cohort, run.released_at = 1, NOW
             await store.move_run(session, campaign, run, state=to, reason=None)
     return await get_campaign(caller, services, key)
 
@@ -188,16 +193,16 @@ def _require(run: CampaignRunRow | None, key: str) -> CampaignRunRow:
     return run
 
 
-def _forbidden(run: CampaignRunRow) -> ConflictError:
-    return ConflictError(f"Run {run.number} is {run.state}: it cannot be moved any more.", code="campaign_over")
-
-
-def _show(
 def not_scheduled(key: str) -> ConflictError:
     """A draft has no run to tell of or to move."""
     return ConflictError(f"The campaign {key} is a draft: schedule it first.", code="campaign_not_scheduled")
 
 
+def _forbidden(run: CampaignRunRow) -> ConflictError:
+    return ConflictError(f"Run {run.number} is {run.state}: it cannot be moved any more.", code="campaign_over")
+
+
+def _show(
     services: WithServices, campaign: CampaignRow, run: CampaignRunRow | None, counts: Counts | None
 ) -> CampaignShown:
     return CampaignShown(

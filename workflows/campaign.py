@@ -18,6 +18,12 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 LOOK_AGAIN = timedelta(minutes=1)
 """How long a run that waits for a person is left alone; a resume wakes it at once."""
 
+RESTART_AFTER = timedelta(seconds=1)
+ASK_FOR_SHARD = timedelta(seconds=5)
+"""How soon a shard that runs for an earlier execution is asked for again."""
+
+Shard = ChildWorkflowHandle[CampaignShardWorkflow, int]
+
 _RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(seconds=15)
 )
@@ -68,26 +74,46 @@ class CampaignWorkflow:
 
     async def _sent(self, run: RunInput, progress: Progress) -> Progress:
         """Until every shard has no open row, or the run was cancelled; then complete it if that is so."""
-        shards = [await self._start(run, shard, progress) for shard in range(progress.shards)]
-        decide_at = progress.decide_at
-        while any(not shard.done() for shard in shards if shard is not None):
-            left = None if decide_at is None else max(timedelta(), decide_at - workflow.now())
-            try:
-                await workflow.wait_condition(
-                    lambda: self._woken or all(shard is None or shard.done() for shard in shards), timeout=left
-                )
-            except TimeoutError:
-                self._woken = True
+        shards = dict[int, Shard]()
+        while True:
+            await self._start_missing(run, shards, progress)
+            if len(shards) == progress.shards and all(_ended_well(shard) for shard in shards.values()):
+                return await self._complete(run)
+            await self._until_something_happens(shards, progress)
             if self._woken:
                 self._woken = False
                 progress = await self._decide(run)
                 self._show(progress)
-                decide_at = progress.decide_at
-        return await self._complete(run)
 
-    async def _start(
-        self, run: RunInput, shard: int, progress: Progress
-    ) -> ChildWorkflowHandle[CampaignShardWorkflow, int] | None:
+    async def _start_missing(self, run: RunInput, shards: dict[int, Shard], progress: Progress) -> None:
+        """A shard whose execution was terminated by hand is started again, for the rows say what is left of it."""
+        if any(_failed(shard) for shard in shards.values()):
+            await workflow.sleep(RESTART_AFTER, summary="before a shard is started again")
+        for number in range(progress.shards):
+            if number not in shards or _failed(shards[number]):
+                shards.pop(number, None)
+                shard = await self._start(run, number, progress)
+                if shard is not None:
+                    shards[number] = shard
+
+    async def _until_something_happens(self, shards: dict[int, Shard], progress: Progress) -> None:
+        """A hint, the end of a shard, or the time of a decision; that is a hint to oneself."""
+        if any(_failed(shard) for shard in shards.values()):
+            return
+        running = sum(not shard.done() for shard in shards.values())
+        left = None
+        if progress.decide_at is not None:
+            left = max(timedelta(seconds=1), progress.decide_at - workflow.now())
+        if len(shards) < progress.shards:
+            left = ASK_FOR_SHARD if left is None else min(left, ASK_FOR_SHARD)
+        try:
+            await workflow.wait_condition(
+                lambda: self._woken or sum(not shard.done() for shard in shards.values()) < running, timeout=left
+            )
+        except TimeoutError:
+            self._woken = self._woken or progress.decide_at is not None
+
+    async def _start(self, run: RunInput, shard: int, progress: Progress) -> Shard | None:
         try:
             return await workflow.start_child_workflow(
                 CampaignShardWorkflow.run,
@@ -97,7 +123,7 @@ class CampaignWorkflow:
                 static_summary=f"shard {shard + 1} of {progress.shards}",
             )
         except WorkflowAlreadyStartedError:
-            return None  # an earlier run of this execution left it; it goes on by itself, and `complete` says when
+            return None  # of an earlier execution that was terminated: it follows it in a moment
 
     async def _decide(self, run: RunInput) -> Progress:
         return await workflow.execute_activity_method(
@@ -134,3 +160,11 @@ class CampaignWorkflow:
         workflow.set_current_details(
             f"**{progress.state}** · {progress.audience:,} recipients in {progress.shards} shards{waits}."
         )
+
+
+def _failed(shard: Shard) -> bool:
+    return shard.done() and not _ended_well(shard)
+
+
+def _ended_well(shard: Shard) -> bool:
+    return shard.done() and not shard.cancelled() and shard.exception() is None

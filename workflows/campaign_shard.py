@@ -13,6 +13,8 @@ with workflow.unsafe.imports_passed_through():
 PAGE_TIMEOUT = timedelta(minutes=5)
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 LONGEST_WAIT = timedelta(minutes=5)
+FIRST_IDLE, LONGEST_IDLE = timedelta(seconds=5), timedelta(seconds=60)
+"""Where no time is known at which the shard goes on: it looks again after a while, each time a longer one."""
 
 _RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(seconds=15)
@@ -38,6 +40,7 @@ class CampaignShardWorkflow:
         self._woken = False
         self._handed_over = 0
         self._ended = 0
+        self._idle = FIRST_IDLE
 
     @workflow.run
     async def run(self, shard: ShardInput) -> int:
@@ -50,7 +53,7 @@ class CampaignShardWorkflow:
                 return self._handed_over
             if page.step is PageStep.WAIT:
                 await self._wait(page.at)
-            if workflow.info().is_continue_as_new_suggested() and not self._woken:
+            if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(
                     ShardInput(shard.tenant_id, shard.run_id, shard.shard, self._handed_over, self._ended)
                 )
@@ -73,13 +76,19 @@ class CampaignShardWorkflow:
     def _count(self, page: PageResult) -> None:
         self._handed_over += page.handed_over
         self._ended += page.ended
-        waits = f" · {page.reason}, until {page.at}" if page.step is PageStep.WAIT else ""
+        if page.step is not PageStep.WAIT or page.at is not None or page.handed_over or page.ended:
+            self._idle = FIRST_IDLE
+        until = f", until {page.at}" if page.at else ""
+        waits = f" · {page.reason}{until}" if page.step is PageStep.WAIT else ""
         workflow.set_current_details(
             f"{self._handed_over:,} handed to the provider · {self._ended:,} not sent to{waits}"
         )
 
     async def _wait(self, until: datetime | None) -> None:
-        left = LONGEST_WAIT if until is None else min(LONGEST_WAIT, max(timedelta(), until - workflow.now()))
+        if until is None:
+            left, self._idle = self._idle, min(LONGEST_IDLE, 2 * self._idle)
+        else:
+            left = min(LONGEST_WAIT, max(timedelta(), until - workflow.now()))
         try:
             await workflow.wait_condition(
                 lambda: self._woken, timeout=left, timeout_summary="until rows are due, or the run goes on"
@@ -87,3 +96,4 @@ class CampaignShardWorkflow:
         except TimeoutError:
             return
         self._woken = False
+        self._idle = FIRST_IDLE

@@ -41,7 +41,7 @@ class PageStep(StrEnum):
     """What the shard does next.
 
     more   ask for the next page
-    wait   nothing is due before `at`
+    wait   nothing is due before `at`; None: it waits for evidence, a decision or a person
     done   no row of the shard is open
     ended  the run was cancelled
     """

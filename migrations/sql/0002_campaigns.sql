@@ -181,6 +181,7 @@ CREATE TABLE campaign_runs (
     open_cohort smallint NOT NULL DEFAULT 0,   -- rows of a later cohort wait: for the canary's verdict, or the winner
     winner smallint,                           -- the variant of who waited for it
     decide_at timestamptz,
+    released_at timestamptz,                   -- when they were let go
     throttle_per_minute integer CHECK (throttle_per_minute > 0),
     throttle_tokens double precision NOT NULL DEFAULT 0,
     throttle_filled_at timestamptz,

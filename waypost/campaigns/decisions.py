@@ -5,6 +5,9 @@ from typing import Protocol, assert_never
 
 from waypost.campaigns.definition import Canary, WinnerBy
 
+NEEDS_APPROVAL = "needs_approval"
+"""Why a prepared run is paused whose audience is larger than the tenant lets out without a second word."""
+
 MIN_CANARY = 20
 """Of fewer recipients one bounce would be a rate that says nothing; then the counts alone decide: two of a kind."""
 

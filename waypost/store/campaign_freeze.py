@@ -41,6 +41,12 @@ class RunToPrepare:
     time_zone: str
 
 
+# A campaign's row before its run's, as everybody locks them.
+_LOCK_CAMPAIGN = """
+SELECT c.id FROM campaign_runs r JOIN campaigns c ON c.tenant_id = r.tenant_id AND c.id = r.campaign_id
+WHERE r.tenant_id = %s AND r.id = %s FOR NO KEY UPDATE OF c
+"""
+
 _LOCK = """
 SELECT waypost_now() AS now, r.state, r.definition, r.channel, r.mode, r.campaign_id, r.kind, r.based_on,
        r.scheduled_at, r.audience, r.shards, r.decide_at, r.approved_at, t.state AS tenant_state, t.approval_over,
@@ -52,6 +58,7 @@ WHERE r.tenant_id = %s AND r.id = %s FOR UPDATE OF r
 
 async def lock_run(connection: Connection, *, tenant: UUID, run: UUID) -> RunToPrepare | None:
     """The run, locked until the transaction ends: it is prepared once, whoever tries at the same time."""
+    await connection.execute(_LOCK_CAMPAIGN, (tenant, run))
     async with connection.cursor(row_factory=class_row(RunToPrepare)) as cursor:
         await cursor.execute(_LOCK, (tenant, run))
         return await cursor.fetchone()

@@ -34,6 +34,8 @@ class LoadedRun:
     topic_opt_in: bool | None
     open_cohort: int
     winner: int | None
+    released_at: datetime | None
+    audience: int
     throttle_per_minute: int | None
     tenant_name: str
     tenant_state: str
@@ -57,7 +59,8 @@ class LoadedRun:
 
 _RUN = """
 SELECT waypost_now() AS now, r.tenant_id, r.id, r.mode, r.state, r.channel, r.definition, r.topic_id,
-       p.opt_in AS topic_opt_in, r.open_cohort, r.winner, r.throttle_per_minute,
+       p.opt_in AS topic_opt_in, r.open_cohort, r.winner, r.released_at, COALESCE(r.audience, 0) AS audience,
+       r.throttle_per_minute,
        t.name AS tenant_name, t.state AS tenant_state, t.weight AS tenant_weight, t.time_zone AS tenant_time_zone,
        t.quiet_hours, t.frequency_caps, t.late_policy, t.late_after, t.unknown_policy,
        r.account_id, a.state AS account_state, a.feed <> 'durable' AS at_most_once,
@@ -88,6 +91,7 @@ class Recipient:
     address: str = field(repr=False)
     attempts: int
     variant: int
+    cohort: int
     due_at: datetime
     send_at: datetime
     expires_at: datetime
@@ -123,7 +127,7 @@ WITH due AS MATERIALIZED (
         ORDER BY m.due_at, m.id LIMIT %(limit)s) d
     ORDER BY d.due_at, d.id LIMIT %(limit)s
 )
-SELECT d.id, d.contact_id, d.address, d.attempts, COALESCE(d.variant, -1) AS variant, d.due_at,
+SELECT d.id, d.contact_id, d.address, d.attempts, COALESCE(d.variant, -1) AS variant, d.cohort, d.due_at,
        COALESCE(d.send_at, d.due_at) AS send_at, d.expires_at, d.late_approved_at,
        d.cancel_requested_at IS NOT NULL AS cancel_requested,
        c.external_id, c.email, c.phone, c.locale, c.time_zone, c.attributes,

@@ -78,22 +78,60 @@ FROM campaign_runs WHERE tenant_id = %s AND id = %s FOR UPDATE
 """
 
 
+# A campaign's row before its run's, as everybody locks them.
+_LOCK_CAMPAIGN = """
+SELECT c.id FROM campaign_runs r JOIN campaigns c ON c.tenant_id = r.tenant_id AND c.id = r.campaign_id
+WHERE r.tenant_id = %s AND r.id = %s FOR NO KEY UPDATE OF c
+"""
+
+
 async def lock_now(connection: Connection, *, tenant: UUID, run: UUID) -> RunNow | None:
     """Where a run is, locked FOR UPDATE: claims that are under way commit first, later ones see what is decided."""
+    await connection.execute(_LOCK_CAMPAIGN, (tenant, run))
     async with connection.cursor(row_factory=class_row(RunNow)) as cursor:
         await cursor.execute(_NOW, (tenant, run))
         return await cursor.fetchone()
 
 
 _OPEN_COHORT = """
-UPDATE campaign_runs SET open_cohort = 1, winner = %(winner)s, decide_at = NULL, updated_at = waypost_now()
-WHERE tenant_id = %(tenant)s AND id = %(run)s AND open_cohort = 0
+WITH released AS (
+    UPDATE campaign_runs SET open_cohort = 1, winner = %(winner)s, decide_at = NULL, released_at = waypost_now(),
+           updated_at = waypost_now()
+    WHERE tenant_id = %(tenant)s AND id = %(run)s AND open_cohort = 0 RETURNING id, shards
+), told AS (
+    INSERT INTO outbox (workflow_id, signal)
+    SELECT 'campaign/' || id || '/shard-' || n, 'wake' FROM released, generate_series(0, shards - 1) AS n
+)
+SELECT pg_notify('waypost_outbox', '')
 """
 
 
 async def release_rest(connection: Connection, *, tenant: UUID, run: UUID, winner: int | None) -> None:
-    """Those who waited go out, with the winner's content where they waited for it."""
+    """Those who waited go out, with the winner's content where they waited for it; their shards are woken."""
     await connection.execute(_OPEN_COHORT, {"tenant": tenant, "run": run, "winner": winner})
+
+
+_FIRST_SHARE_WAITING = """
+SELECT count(*) FROM generate_series(0, %(shards)s - 1) AS s (shard) CROSS JOIN LATERAL (
+    SELECT FROM messages m WHERE m.run_id = %(run)s AND m.shard = s.shard AND m.cohort = 0
+      AND m.phase <> 'closed' AND m.phase <> 'held') m
+"""
+
+
+async def first_share_waiting(connection: Connection, *, run: UUID, shards: int) -> int:
+    """How many of the first share have not been handed over yet, for whatever reason."""
+    return await _count(connection, _FIRST_SHARE_WAITING, {"run": run, "shards": shards})
+
+
+_PUT_OFF = """
+UPDATE campaign_runs SET decide_at = waypost_now() + %(after)s, updated_at = waypost_now()
+WHERE tenant_id = %(tenant)s AND id = %(run)s
+"""
+
+
+async def put_off_decision(connection: Connection, *, tenant: UUID, run: UUID, after: timedelta) -> None:
+    """Decide so much later, for the first share is not out yet."""
+    await connection.execute(_PUT_OFF, {"tenant": tenant, "run": run, "after": after})
 
 
 _SET_STATE = """
@@ -153,11 +191,17 @@ async def end_rows_of_cancelled(connection: Connection, *, limit: int) -> int:
 
 
 _CANCEL_OF_CLOSED = """
-WITH gone AS (
+WITH left_over AS MATERIALIZED (
+    SELECT r.tenant_id, r.id, r.campaign_id FROM campaign_runs r JOIN tenants t ON t.id = r.tenant_id
+    WHERE t.state IN ('closing', 'closed') AND r.state NOT IN ('completed', 'cancelled') LIMIT %(limit)s
+), locked AS MATERIALIZED (
+    SELECT l.tenant_id, l.id, l.campaign_id FROM left_over l
+    JOIN campaigns c ON c.tenant_id = l.tenant_id AND c.id = l.campaign_id
+    FOR NO KEY UPDATE OF c SKIP LOCKED
+), gone AS (
     UPDATE campaign_runs r SET state = 'cancelled', state_reason = 'tenant_closed', ended_at = waypost_now(),
            updated_at = waypost_now()
-    FROM tenants t WHERE t.id = r.tenant_id AND t.state IN ('closing', 'closed')
-      AND r.state NOT IN ('completed', 'cancelled')
+    FROM locked l WHERE r.tenant_id = l.tenant_id AND r.id = l.id AND r.state NOT IN ('completed', 'cancelled')
     RETURNING r.tenant_id, r.campaign_id
 ), campaigns_gone AS (
     UPDATE campaigns c SET state = 'cancelled', updated_at = waypost_now() FROM gone g

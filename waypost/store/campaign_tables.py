@@ -202,6 +202,7 @@ class CampaignRunRow(SQLModel, table=True):
     open_cohort: int = filled(SmallInteger)
     winner: int | None = may(SmallInteger)
     decide_at: datetime | None = may(AT)
+    released_at: datetime | None = may(AT)
     throttle_per_minute: int | None = may(Integer)
     throttle_tokens: float = filled(Double)
     throttle_filled_at: datetime | None = may(AT)

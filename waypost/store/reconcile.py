@@ -167,19 +167,23 @@ async def void_absent(connection: Connection, *, margin: timedelta, call: timede
     return len(voided)
 
 
-# The end of waiting: such a message may have arrived, so it is never sent again.
+# The end of waiting: such a message may have arrived, so it is never sent again. A campaign's on an account whose feed
+# can prove nothing ends at once, as it does where the call itself came to nothing (failures.consequence).
 _ASSUME = """
 WITH given_up AS (
     SELECT a.tenant_id, a.id, CASE
         WHEN t.state IN ('closing', 'closed') THEN 'tenant_closed'
         WHEN COALESCE(m.unknown_policy, t.unknown_policy) = 'at_most_once' THEN 'at_most_once'
+        WHEN m.run_id IS NOT NULL AND o.feed <> 'durable' THEN 'at_most_once'
         WHEN a.claimed_at < waypost_now() - %(horizon)s THEN 'horizon'
         ELSE 'expiry' END AS why
     FROM attempts a
     JOIN messages m ON m.tenant_id = a.tenant_id AND m.id = a.message_id
     JOIN tenants t ON t.id = a.tenant_id
+    JOIN provider_accounts o ON o.id = a.account_id
     WHERE a.state IN ('in_flight', 'unknown', 'abandoned') AND a.state = 'unknown'
       AND (a.claimed_at < waypost_now() - %(horizon)s OR m.expires_at <= waypost_now()
+           OR m.run_id IS NOT NULL AND o.feed <> 'durable'
            OR t.state IN ('closing', 'closed') OR COALESCE(m.unknown_policy, t.unknown_policy) = 'at_most_once')
     ORDER BY a.claimed_at LIMIT %(limit)s FOR NO KEY UPDATE OF a SKIP LOCKED
 ), assumed AS (
