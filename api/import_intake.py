@@ -10,12 +10,12 @@ from starlette.requests import ClientDisconnect
 
 from api.metrics import ApiMetrics
 from api.problems import ApiError, FieldError
-from waypost.imports.batching import Batch, CsvIntake
+from waypost.imports.batching import CsvIntake
 from waypost.imports.errors import FileError
 from waypost.imports.options import ImportOptions
 from waypost.store import imports as store
 from waypost.store.database import Database
-from waypost.store.imports import ImportState, Taken
+from waypost.store.imports import ImportState, ReadyBatch, Taken
 
 AT_ONCE = 4
 """Uploads that one process takes in at a time: what each holds in memory is some ten times PIECE."""
@@ -86,12 +86,15 @@ class ImportDesk:
             raise ApiError("bad_request", "The upload ended early; send the rest from where the import is.") from None
         return state.id
 
-    async def parse(self, intake: CsvIntake, data: bytes, *, final: bool) -> list[Batch]:
+    async def parse(self, tenant: UUID, intake: CsvIntake, data: bytes, *, final: bool) -> list[ReadyBatch]:
         """The batches that these bytes complete."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._reader, lambda: intake.take(data, final=final))
 
-    async def put(self, tenant: UUID, at: ImportState, batch: Batch, *, dry_run: bool) -> Taken:
+        def parsed() -> list[ReadyBatch]:
+            return [ReadyBatch.of(tenant, batch) for batch in intake.take(data, final=final)]
+
+        return await asyncio.get_running_loop().run_in_executor(self._reader, parsed)
+
+    async def put(self, tenant: UUID, at: ImportState, batch: ReadyBatch, *, dry_run: bool) -> Taken:
         """Commit a batch."""
         async with self._database.transaction(tenant) as connection:
             taken = await store.take_batch(connection, tenant, at, batch, dry_run=dry_run)
@@ -124,10 +127,10 @@ class _Going:
             await self._take(b"", final=ended)
 
     async def _take(self, data: bytes, *, final: bool) -> None:
-        for batch in await self._desk.parse(self._intake, data, final=final):
-            taken = await self._desk.put(self._tenant, self._state, batch, dry_run=self._dry_run)
+        for ready in await self._desk.parse(self._tenant, self._intake, data, final=final):
+            taken = await self._desk.put(self._tenant, self._state, ready, dry_run=self._dry_run)
             refused = self._state.rows_refused + taken.refused
-            self._state = replace(self._state, byte_offset=batch.end, rows_refused=refused)
+            self._state = replace(self._state, byte_offset=ready.batch.end, rows_refused=refused)
 
 
 async def _pieces(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Any
 
 import psycopg
+import pytest
 
 from tests.api.running import Api, Tenant, ok, problem, running
 from tests.services import Database
+from waypost.store.imports import forget_import_keys, forget_imports
 
 HEADER = "external_id,email,phone,time_zone,locale,consent.email,consent.sms,first_name,plan\n"
 
@@ -202,3 +205,38 @@ async def test_a_file_over_the_bound_is_refused_and_one_over_other_bodies_bound_
         assert counts(await ok(post(tenant, HEADER + people(20)))) == {"created": 20}
         await problem(post(tenant, HEADER + people(200)), 413, "body_too_large")
         await problem(post(tenant, HEADER, body=b"x" * 5_000), 413, "body_too_large")
+
+
+async def test_two_uploads_of_one_import_at_once_put_each_row_in_once(api: Api) -> None:
+    tenant = await api.tenant()
+    text = HEADER + people(9_000)
+    answers = await asyncio.gather(*(post(tenant, text) for _ in range(3)))
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    shown = await ok(post(tenant, text))
+    assert (shown["state"], counts(shown)) == ("completed", {"created": 9_000})
+
+
+async def test_more_uploads_than_a_process_takes_in_are_told_to_wait(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.import_intake.AT_ONCE", 0)
+    tenant = await api.tenant()
+    await problem(post(tenant, HEADER + people(1)), 429, "imports_full")
+
+
+async def test_what_is_kept_of_an_import_that_is_over_is_forgotten_in_its_time(database: Database) -> None:
+    async with running(database) as api:
+        tenant = await api.tenant()
+        text = HEADER + people(3) + "bad,x\n"
+        await ok(post(tenant, text))
+        part = (HEADER + people(30)).encode()
+        await ok(post(tenant, part, body=part[:500]))
+        async with api.app.state.services.relay_db.transaction() as connection:
+            assert await forget_import_keys(connection, limit=500) == 3
+            assert await forget_imports(connection, days=0, limit=500) == 0
+            assert await forget_imports(connection, days=1, limit=500) == 0
+        with psycopg.connect(database.owner_url) as owner:
+            owner.execute("UPDATE imports SET updated_at = updated_at - interval '9 days'")
+        async with api.app.state.services.relay_db.transaction() as connection:
+            assert await forget_import_keys(connection, limit=500) > 0
+            assert await forget_imports(connection, days=8, limit=500) == 2
+        with psycopg.connect(database.owner_url) as owner:
+            assert owner.execute("SELECT count(*) FROM import_errors").fetchone() == (0,)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from waypost.bench import campaign, tenants, transactional
+from waypost.bench import campaign, importing, tenants, transactional
 from waypost.drills.report import Report, show
 
 app = typer.Typer(no_args_is_help=True, help="Measure against a control in the same run; exit 0 only within bounds.")
@@ -52,6 +52,15 @@ def run_campaign(
     """A campaign, against a bare loop of send_bulk_email and against Procrastinate with boto3."""
     plan = campaign.Plan(recipients=recipients, million=1_000_000 if million else None)
     _finish(campaign.run(data, plan, _tell), report)
+
+
+@app.command("import")
+def run_import(
+    report: ReportFile = None,
+    rows: Annotated[int, typer.Option(min=1_000, max=10_000_000, help="Of the file.")] = 1_000_000,
+) -> None:
+    """A file of contacts: memory, speed, and a killed run against a clean one. On a stack of its own."""
+    _finish(importing.run(rows, _tell), report)
 
 
 def _tell(what: str) -> None:

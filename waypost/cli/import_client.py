@@ -31,7 +31,7 @@ class ImportRefusedError(Exception):
 
 
 class ImportSilentError(Exception):
-    """The API did not answer for a minute; the same command again goes on."""
+    """The API did not answer, or the import did not go on, for a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,20 +78,22 @@ class ImportClient:
 
     def run(self, told: Told) -> Shown:
         """Send what is missing; the import at its end. `told` hears after each part."""
-        part, deadline = self._part, time.monotonic() + PATIENCE_S
+        part, furthest, deadline = self._part, -1, time.monotonic() + PATIENCE_S
         shown: Shown | None = None
         while shown is None or shown["state"] == "running":
             begin = shown["byte_offset"] if shown else 0
             found = self._send(begin, part if shown else 0)
             if found is None:
                 if time.monotonic() > deadline:
-                    raise ImportSilentError("The API gave no answer for a minute; the same command again goes on.")
+                    raise ImportSilentError("The import did not go on for a minute; the same command again goes on.")
                 shown = None  # whoever was away may have put in what it did not say
                 time.sleep(_PAUSE_S)
                 continue
             if shown and found["byte_offset"] == begin:
                 part = self._file.size  # a line that is longer than a part
-            shown, deadline = found, time.monotonic() + PATIENCE_S
+            if found["byte_offset"] > furthest:
+                furthest, deadline = found["byte_offset"], time.monotonic() + PATIENCE_S
+            shown = found
             told(shown)
         return shown
 

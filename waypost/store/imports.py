@@ -1,8 +1,8 @@
 """Imports of contacts: where each stands, and its batches. Nothing here commits (waypost_app, but for `forget_…`)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 from uuid import UUID
 
 import orjson
@@ -159,18 +159,35 @@ class Taken:
     refused: int
 
 
-async def take_batch(connection: Connection, tenant: UUID, at: ImportState, batch: Batch, *, dry_run: bool) -> Taken:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyBatch:
+    """A batch and its contacts as PostgreSQL takes them: encoded where nobody waits for it."""
+
+    batch: Batch
+    contacts: str = field(repr=False)
+
+    @classmethod
+    def of(cls, tenant: UUID, batch: Batch) -> Self:
+        """Encode it."""
+        rows = [_as_row(tenant, one) for one in batch.contacts]
+        return cls(batch=batch, contacts=orjson.dumps(rows).decode())
+
+
+async def take_batch(
+    connection: Connection, tenant: UUID, at: ImportState, ready: ReadyBatch, *, dry_run: bool
+) -> Taken:
     """Put a batch in that begins where the import `at` stands.
 
     Raises `ConflictError` where it does not stand there any more: another upload is at work.
     """
+    batch = ready.batch
     place = {"tenant": tenant, "import": at.id}
     advance = {"start": at.byte_offset, "end": batch.end, "rows": batch.rows, "blank": batch.blank}
     layout = Jsonb(batch.layout.as_json())
     cursor = await connection.execute(_ADVANCE, {**place, **advance, "layout": layout})
     if await cursor.fetchone() is None:
         raise ConflictError("Another upload of this import is at work, or the tenant is closed.", code="import_offset")
-    created, updated, repeated, too_large = await _put(connection, tenant, at, batch, dry_run=dry_run)
+    created, updated, repeated, too_large = await _put(connection, tenant, at, ready, dry_run=dry_run)
     refusals = [*batch.refusals, *(Refusal(number=one, field="attributes", message=_TOO_LARGE) for one in too_large)]
     taken = Taken(created=created, updated=updated, repeated=repeated + batch.repeats, refused=len(refusals))
     noted = orjson.dumps([asdict(one) for one in refusals]).decode()
@@ -180,9 +197,9 @@ async def take_batch(connection: Connection, tenant: UUID, at: ImportState, batc
 
 
 async def _put(
-    connection: Connection, tenant: UUID, at: ImportState, batch: Batch, *, dry_run: bool
+    connection: Connection, tenant: UUID, at: ImportState, ready: ReadyBatch, *, dry_run: bool
 ) -> tuple[int, int, int, Sequence[int]]:
-    if not batch.contacts:
+    if not ready.batch.contacts:
         return 0, 0, 0, ()
     statement = _GIVEN + (_LOOK if dry_run else _PUT) + _COUNT
     values = {
@@ -191,7 +208,7 @@ async def _put(
         "list": at.list_id,
         "live": not dry_run,
         "most": MAX_ATTRIBUTES_BYTES,
-        "contacts": orjson.dumps([_as_row(tenant, one) for one in batch.contacts]).decode(),
+        "contacts": ready.contacts,
     }
     row = await (await connection.execute(statement, values)).fetchone()
     assert row is not None
