@@ -52,6 +52,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("simulators", "waypost.cli.serve:simulators_app", _PROCESSES, "Serve the simulated SES, SNS, SQS and Twilio"),
     Entry("accounts", "waypost.cli.accounts:app", _WORK, "Provider accounts: check a feed and name what is missing"),
     Entry("contacts", "waypost.cli.contacts:app", _WORK, "Contacts: import a CSV file, resumable"),
+    Entry("campaigns", "waypost.cli.campaigns:app", _WORK, "Campaigns: schedule, watch, pause, resume, cancel"),
     Entry("ledger", "waypost.cli.ledger:app", _WORK, "The send ledger: audit it against a provider's log"),
     Entry("journeys", "waypost.cli.journeys:app", _WORK, "Journeys: validate, push, simulate"),
     Entry("drill", "waypost.cli.drill:app", _PROOF, "Re-enact an incident and check what comes out"),
