@@ -207,6 +207,7 @@ class Calls:
             page.stop = wait(run, STOPPED_AGAIN, "the account is paused")
 
     async def settle(self, page: Page, run: LoadedRun, judged: Sequence[Judged]) -> None:
+        """Write down who waits and who ended, each with the reason."""
         if not judged:
             return
         async with self._app.transaction(run.tenant_id) as connection:
@@ -228,10 +229,12 @@ async def _replies(door: Door, mine: Sequence[Prepared], claimed_at: float) -> S
 
 
 def wait(run: LoadedRun, wait: timedelta, reason: str) -> PageResult:
+    """The page ends here; the next is asked for after `wait`."""
     return PageResult(PageStep.WAIT, at=later(run, wait), reason=reason)
 
 
 def later(run: LoadedRun, wait: timedelta) -> datetime:
+    """So long after the run was read, by the database's clock."""
     return run.now + wait
 
 
@@ -246,6 +249,7 @@ def _capped(run: LoadedRun, group: Sequence[Prepared], passed: set[UUID]) -> lis
 def judged_as(
     recipient: Recipient, reason: str, *, outcome: Outcome | None = None, until: datetime | None = None
 ) -> Judged:
+    """A verdict on a recipient as it is stored: it ended with an outcome, or waits until then."""
     return Judged(
         message=recipient.id,
         attempts=recipient.attempts,

@@ -3,7 +3,6 @@
 from datetime import timedelta
 from uuid import UUID
 
-from psycopg.sql import Composed
 from temporalio import activity
 
 from activities.campaign_pages import Pages
@@ -24,7 +23,7 @@ from waypost.campaigns.definition import CampaignDefinition, WinnerBy
 from waypost.campaigns.frozen import FrozenRun
 from waypost.campaigns.schedule import due_by_zone, local_due
 from waypost.messaging.values import Channel, RunState, TenantState
-from waypost.store.audiences import AudienceError, audience_query
+from waypost.store.audiences import AudienceError, Query, audience_query
 from waypost.store.campaign_freeze import (
     RESEND,
     Freeze,
@@ -138,12 +137,12 @@ class CampaignActivities(Campaigning):
 
     async def _audience(
         self, connection: Connection, tenant: UUID, found: RunToPrepare, definition: CampaignDefinition
-    ) -> Composed:
+    ) -> Query:
         if found.kind == RESEND and found.based_on is not None:
             return not_reached(tenant=tenant, run=found.based_on)
         return await audience_query(connection, tenant=tenant, audience=definition.audience.model_dump())
 
-    async def _excluded(self, connection: Connection, tenant: UUID, definition: CampaignDefinition) -> Composed | None:
+    async def _excluded(self, connection: Connection, tenant: UUID, definition: CampaignDefinition) -> Query | None:
         if definition.exclude is None:
             return None
         return await audience_query(connection, tenant=tenant, audience=definition.exclude.model_dump())

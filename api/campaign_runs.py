@@ -4,9 +4,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from api.problems import ApiError, FieldError
 from api.services import Services
 from waypost.campaigns.definition import CampaignDefinition
@@ -15,7 +12,8 @@ from waypost.campaigns.schedule import earliest_due
 from waypost.messaging import ids
 from waypost.messaging.values import Channel
 from waypost.store.audiences import audience_query
-from waypost.store.campaign_tables import CampaignRow, CampaignRunRow, TopicRow
+from waypost.store.campaign_tables import CampaignRow, CampaignRunRow
+from waypost.store.campaigns import Session, template_of, topic_of
 from waypost.store.database import Connection
 from waypost.store.senders import sender_for
 from waypost.store.tables import TemplateRow
@@ -24,7 +22,7 @@ from waypost.store.tallies import Counts, counts_by_variant, total
 
 async def freeze_run(
     services: Services,
-    session: AsyncSession,
+    session: Session,
     campaign: CampaignRow,
     *,
     kind: str = "first",
@@ -94,8 +92,8 @@ async def _compile(connection: Connection, tenant: UUID, audience: dict[str, Any
     await audience_query(connection, tenant=tenant, audience=audience)
 
 
-async def _template(session: AsyncSession, tenant: UUID, key: str, channel: Channel) -> TemplateRow:
-    row = await session.get(TemplateRow, (tenant, ids.template_id(tenant=tenant, key=key)))
+async def _template(session: Session, tenant: UUID, key: str, channel: Channel) -> TemplateRow:
+    row = await template_of(session, tenant, key)
     if row is None:
         raise _missing("template", key)
     if row.channel != channel:
@@ -103,11 +101,10 @@ async def _template(session: AsyncSession, tenant: UUID, key: str, channel: Chan
     return row
 
 
-async def _topic(session: AsyncSession, tenant: UUID, key: str | None) -> UUID | None:
+async def _topic(session: Session, tenant: UUID, key: str | None) -> UUID | None:
     if key is None:
         return None
-    query = select(TopicRow.id).where(col(TopicRow.tenant_id) == tenant, col(TopicRow.key) == key)
-    found = (await session.exec(query)).one_or_none()
+    found = await topic_of(session, tenant, key)
     if found is None:
         raise _missing("topic", key)
     return found

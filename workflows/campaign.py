@@ -8,7 +8,8 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
-    from activities.contracts.campaigns import Campaigning, Progress, RunInput
+    from activities.contracts.campaigns import Campaigning, Progress
+    from activities.contracts.campaigns import RunInput as RunInput  # the starter takes it from here
     from workflows.campaign_shard import CampaignShardWorkflow, ShardInput
     from workflows.names import CAMPAIGN_WORKFLOW, STATE_ATTRIBUTE, WAKE_SIGNAL, shard_workflow_id
 

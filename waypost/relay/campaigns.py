@@ -13,7 +13,6 @@ from temporalio.common import Priority, SearchAttributePair, TypedSearchAttribut
 from temporalio.common import WorkflowIDConflictPolicy as Conflict
 from temporalio.common import WorkflowIDReusePolicy as Reuse
 
-from activities.contracts.campaigns import RunInput
 from waypost.messaging.values import Lane
 from waypost.relay.dispatch import queue_for
 from waypost.relay.loops import Loop
@@ -27,6 +26,7 @@ from waypost.store.campaign_runs import (
 )
 from waypost.store.database import Database
 from waypost.store.tallies import fold_tallies
+from workflows.campaign import RunInput
 from workflows.names import (
     CAMPAIGN_WORKFLOW,
     KIND_ATTRIBUTE,

@@ -13,6 +13,8 @@ from waypost.store.errors import StoreError
 from waypost.store.segment_sql import RuleCompiler
 
 Connection = AsyncConnection[Any]
+Query = sql.Composed
+"""SQL that can stand in a larger statement."""
 
 
 class AudienceError(StoreError):

@@ -14,10 +14,13 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from waypost.messaging import ids
 from waypost.messaging.values import RunState
-from waypost.store.campaign_tables import CampaignRow, CampaignRunRow
+from waypost.store.campaign_tables import CampaignRow, CampaignRunRow, TopicRow
 from waypost.store.columns import NOW
 from waypost.store.errors import ConflictError, NotFoundError
 from waypost.store.pages import Page, Place, fetch_page
+from waypost.store.tables import TemplateRow
+
+Session = AsyncSession
 
 OVER = frozenset({RunState.COMPLETED, RunState.CANCELLED})
 _WAKE = text(
@@ -102,6 +105,17 @@ async def wake(session: AsyncSession, run: CampaignRunRow) -> None:
     """Tell the run's executions, and the loop that starts them, that its row changed."""
     await session.exec(_WAKE.bindparams(run=str(run.id), shards=run.shards or 0))  # type: ignore[call-overload]  # no model
     await session.exec(text("SELECT pg_notify('waypost_campaigns', ''), pg_notify('waypost_outbox', '')"))  # type: ignore[call-overload]  # no model
+
+
+async def template_of(session: AsyncSession, tenant: UUID, key: str) -> TemplateRow | None:
+    """A template by its key."""
+    return await session.get(TemplateRow, (tenant, ids.template_id(tenant=tenant, key=key)))
+
+
+async def topic_of(session: AsyncSession, tenant: UUID, key: str) -> UUID | None:
+    """The id of a topic."""
+    query = select(TopicRow.id).where(col(TopicRow.tenant_id) == tenant, col(TopicRow.key) == key)
+    return (await session.exec(query)).one_or_none()
 
 
 async def _find(session: AsyncSession, tenant: UUID, key: str, *, lock: bool) -> CampaignRow | None:
