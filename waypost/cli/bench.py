@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from waypost.bench import campaign, importing, tenants, transactional
+from waypost.bench import campaign, feedback, importing, tenants, transactional
 from waypost.drills.report import Report, show
 
 app = typer.Typer(no_args_is_help=True, help="Measure against a control in the same run; exit 0 only within bounds.")
@@ -61,6 +61,19 @@ def run_import(
 ) -> None:
     """A file of contacts: memory, speed, and a killed run against a clean one. On a stack of its own."""
     _finish(importing.run(rows, _tell), report)
+
+
+@app.command("feedback")
+def run_feedback(
+    report: ReportFile = None,
+    data: Data = None,
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="Interleaved rounds of both arms.")] = 3,
+    messages: Annotated[int, typer.Option(min=100, max=200_000, help="A round; each has two events.")] = 10_000,
+    steady: Annotated[float, typer.Option(min=2, max=3600, help="Seconds of live events, for the lag.")] = 30,
+) -> None:
+    """Provider events from the queue to the ledger, against one route and one transaction an event."""
+    plan = feedback.Plan(rounds=rounds, messages=messages, control_messages=max(100, messages // 5), steady_s=steady)
+    _finish(feedback.run(data, plan, _tell), report)
 
 
 def _tell(what: str) -> None:
