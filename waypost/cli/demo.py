@@ -194,7 +194,10 @@ def _links(performance: Performance, stack: RunningStack) -> Iterator[tuple[str,
         yield "Temporal Web UI", stack.urls["temporal_ui"]
     if performance.execution is not None:
         yield "  a message with a fallback", performance.execution
+    if performance.campaign_execution is not None:
+        yield "  the campaign", performance.campaign_execution
     yield "The messages, by API", f"{stack.urls['api']}/v1/messages?tag={performance.run}"
+    yield "The campaign's recipients", f"{stack.urls['api']}/v1/campaigns/{performance.run}/recipients"
     if stack.demo_api_key is not None:
         yield "  with the tenant's key", stack.demo_api_key
 

@@ -34,6 +34,7 @@ class Performance:
     run: str
     proof: Proof
     execution: str | None
+    campaign_execution: str | None
     seconds: Mapping[str, float]
 
     @cached_property
@@ -58,7 +59,13 @@ async def perform(stack: RunningStack, persons: Sequence[Person], stage: Stage) 
     finally:
         control.close()
     seconds = {"play": played, "prove": time.monotonic() - began - played}
-    return Performance(run=run, proof=proof, execution=script.execution, seconds=seconds)
+    return Performance(
+        run=run,
+        proof=proof,
+        execution=script.execution,
+        campaign_execution=script.newsletter.execution,
+        seconds=seconds,
+    )
 
 
 def _replies(control: ControlClient) -> _Reply:

@@ -11,6 +11,7 @@ from waypost.demo import templates
 from waypost.demo.door import Accepted, Door
 from waypost.demo.endings import End, foretold
 from waypost.demo.errors import DemoError
+from waypost.demo.newsletter import Newsletter
 from waypost.demo.people import Person
 from waypost.demo.shop import GUEST, Shop
 from waypost.demo.watching import Rows, Watch
@@ -62,6 +63,7 @@ class Script:
         """Every accepted message, with the ends that are right for it."""
         self.rows: Rows = {}
         """Every message as the API showed it last."""
+        self.newsletter = Newsletter(door, run=run, persons=persons)
         self.repeated = self.repeated_right = 0
         self.execution: str | None = None
         """The link to one worth looking at."""
@@ -76,9 +78,12 @@ class Script:
         await self._send_login_codes()
         await self._repeat()
         await self._settle("Sent, and reported by the providers")
+        await self._send_newsletter()
         await self._leave()
         await self._write_again()
         await self._settle("Everything has its end")
+        self.foreseen |= self.newsletter.foreseen
+        self.rows |= self.newsletter.rows
 
     async def _import_contacts(self) -> None:
         step = self._stage.scene("Contacts from the CSV file", len(self._persons))
@@ -145,6 +150,17 @@ class Script:
             self.repeated += 1
             self.repeated_right += again.replayed and again.id == self._receipts[key]
             step.advance()
+
+    async def _send_newsletter(self) -> None:
+        """A campaign over all of them; whom bounces and complaints have suppressed by now is not written to."""
+        self._suppressed = suppressed = await self._suppressions()
+        await self.newsletter.put()
+        step = self._stage.scene("A campaign to everybody", len(self._persons))
+        async for ended in self.newsletter.send():
+            step.reach(ended)
+        step = self._stage.scene("  and reported by the provider", len(self._persons))
+        async for settled in self.newsletter.settle(suppressed):
+            step.reach(settled)
 
     async def _leave(self) -> None:
         """Some answer STOP; one address is put on the list by hand."""

@@ -8,7 +8,7 @@ import waypost
 from waypost.demo.errors import ExamplesError
 
 FOLDER = Path(waypost.__file__).parent.parent / "examples" / "templates"
-RECEIPT, LOGIN_CODE, PARCEL = "receipt", "login-code", "parcel"
+RECEIPT, LOGIN_CODE, PARCEL, NEWSLETTER = "receipt", "login-code", "parcel", "newsletter"
 
 
 def load(key: str, folder: Path = FOLDER) -> dict[str, Any]:
