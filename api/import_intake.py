@@ -19,7 +19,7 @@ from waypost.store.imports import ImportState, ReadyBatch, Taken
 
 AT_ONCE = 4
 """Uploads that one process takes in at a time: what each holds in memory is some ten times PIECE."""
-PIECE = 262_144
+PIECE = 131_072
 """Bytes that are parsed together, in a thread: other requests are answered meanwhile."""
 
 
@@ -111,10 +111,19 @@ class _Going:
         self._tenant = tenant
         self._dry_run = options.dry_run
         self._state = state
+        self._commit: asyncio.Task[None] | None = None
         self._intake = CsvIntake(options, offset=state.byte_offset, rows=state.rows_read, layout=store.layout_of(state))
 
     async def read(self, body: AsyncIterator[bytes], upload: Upload) -> None:
         """Everything that comes; what is in already is passed over."""
+        try:
+            await self._read(body, upload)
+            await self._settle()
+        finally:
+            if self._commit is not None:  # what the body's end has cut off still goes in
+                await asyncio.gather(self._commit, return_exceptions=True)
+
+    async def _read(self, body: AsyncIterator[bytes], upload: Upload) -> None:
         known = self._state.byte_offset - upload.offset
         received = 0
         async for data in _pieces(body):
@@ -127,10 +136,20 @@ class _Going:
             await self._take(b"", final=ended)
 
     async def _take(self, data: bytes, *, final: bool) -> None:
+        """While PostgreSQL takes one batch, the next one is parsed; never more than that."""
         for ready in await self._desk.parse(self._tenant, self._intake, data, final=final):
-            taken = await self._desk.put(self._tenant, self._state, ready, dry_run=self._dry_run)
-            refused = self._state.rows_refused + taken.refused
-            self._state = replace(self._state, byte_offset=ready.batch.end, rows_refused=refused)
+            await self._settle()
+            self._commit = asyncio.create_task(self._put(ready))
+
+    async def _settle(self) -> None:
+        if self._commit is not None:
+            commit, self._commit = self._commit, None
+            await commit
+
+    async def _put(self, ready: ReadyBatch) -> None:
+        taken = await self._desk.put(self._tenant, self._state, ready, dry_run=self._dry_run)
+        refused = self._state.rows_refused + taken.refused
+        self._state = replace(self._state, byte_offset=ready.batch.end, rows_refused=refused)
 
 
 async def _pieces(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -30,6 +30,7 @@ CONTROL_ROWS = 10_000
 CONTROL_BATCH = 1_000
 CLI_KILLED_AT, API_KILLED_AT = 0.4, 0.7
 _SAMPLE_S = 0.05
+_ASK_S = 0.2
 _PATIENCE_S = 1800.0
 _COUNTS = ("read", "created", "updated", "repeated", "refused", "blank")
 
@@ -170,11 +171,15 @@ async def _watching(
     """Samples both processes, and asks the API something small all the while."""
 
     async def sample() -> None:
+        command, api = psutil.Process(cli), _api(stack)
         while True:
             with contextlib.suppress(psutil.Error):
-                seen.cli_rss = max(seen.cli_rss, psutil.Process(cli).memory_info().rss)
-            with contextlib.suppress(psutil.Error, LookupError):
-                seen.api_rss = max(seen.api_rss, _api(stack).memory_info().rss)
+                seen.cli_rss = max(seen.cli_rss, command.memory_info().rss)
+            try:
+                seen.api_rss = max(seen.api_rss, api.memory_info().rss)
+            except psutil.Error:
+                with contextlib.suppress(LookupError):
+                    api = _api(stack)  # another one, or none yet
             await asyncio.sleep(_SAMPLE_S)
 
     async def ask() -> None:
@@ -183,7 +188,7 @@ async def _watching(
             with contextlib.suppress(httpx.TransportError):
                 await http.get("/v1/contacts", params={"limit": 1}, headers=_bearer(arm))
                 seen.pauses.append(time.perf_counter() - began)
-            await asyncio.sleep(_SAMPLE_S)
+            await asyncio.sleep(_ASK_S)
 
     tasks = [asyncio.create_task(sample()), asyncio.create_task(ask())]
     try:
