@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from waypost.drills import dependency_outage, feed_outage, kill_nine
+from waypost.drills import dependency_outage, duplicate_watchdog, feed_outage, kill_nine, pause_and_caps
 from waypost.drills.report import Report
 from waypost.drills.running import DrillRun, Scale, Silence
 
@@ -35,3 +35,13 @@ def test_nothing_is_sent_again_blindly_while_the_feed_is_silent() -> None:
 @pytest.mark.timeout(240)
 def test_the_api_answers_while_temporal_or_postgresql_is_away() -> None:
     assert_passed(run(dependency_outage.run))
+
+
+@pytest.mark.timeout(300)
+def test_each_recipient_gets_each_campaign_once_whoever_starts_it_again() -> None:
+    assert_passed(run(duplicate_watchdog.run))
+
+
+@pytest.mark.timeout(300)
+def test_a_pause_bites_a_cap_holds_and_a_small_campaign_overtakes() -> None:
+    assert_passed(run(pause_and_caps.run))

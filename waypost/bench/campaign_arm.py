@@ -70,7 +70,7 @@ class CampaignArm:
         return self._door
 
     async def __aenter__(self) -> Self:
-        accounts = (await self._ask("GET", "/v1/provider-accounts"))["items"]
+        accounts = (await self._ask("GET", "/v1/provider-accounts"))["data"]
         account = next(each for each in accounts if each["name"] == SES_ACCOUNT)
         await self._ask("PATCH", f"/v1/provider-accounts/{account['id']}", {"rate_per_second": ACCOUNT_RATE})
         bounds = {"backlog_bound": 100_000_000}

@@ -88,7 +88,7 @@ class ProcrastinateArm:
         with self._database() as database:
             where = ("--endpoint", self._stack.urls["simulators"], "--key", "BENCHQUEUE", "--word", word)
             given = ("--kind", kind, "--database", database, *where, "--count", str(count))
-            argv = _module("waypost.bench.procrastinate_worker")
+            argv = (sys.executable, "-P", "-c", "from waypost.bench.procrastinate_worker import main; main()")
             width = ("--concurrency", str(concurrency))
             subprocess.run((*argv, "prepare", *given, *width), check=True, timeout=_TIMEOUT_S)
             since = self._control.stats()["accepted"]

@@ -2,8 +2,8 @@
 
 `single`: a task a recipient that sends one e-mail and records nothing but its job. `bulk`: a task for fifty that sends
 them by `send_bulk_email` and records the rows that Waypost records: attempts before the call, both after it.
-`python -m waypost.bench.procrastinate_worker prepare|work …`; the jobs are there before work begins, and it ends
-when none is left. Source: procrastinate.readthedocs.io, "Launch a worker", "Concurrency".
+The jobs are there before work begins, and it ends when none is left. Started by `… import main; main()`, for
+Procrastinate warns of apps in `__main__`. Source: procrastinate.readthedocs.io, "Launch a worker", "Concurrency".
 """
 
 import argparse
@@ -142,7 +142,3 @@ def main() -> None:
         asyncio.run(prepare(sending, kind=given.kind, word=given.word, count=given.count))
     else:
         asyncio.run(work(sending, kind=given.kind, concurrency=given.concurrency))
-
-
-if __name__ == "__main__":
-    main()

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from waypost.drills import dependency_outage, duplicate_watchdog, feed_outage, kill_nine
+from waypost.drills import dependency_outage, duplicate_watchdog, feed_outage, kill_nine, pause_and_caps
 from waypost.drills.report import Report, show
 from waypost.drills.running import DrillRun, Scale
 from waypost.stack.errors import StackError
@@ -23,6 +23,7 @@ DRILLS: Mapping[str, Callable[[DrillRun], Awaitable[Report]]] = {
     feed_outage.NAME: feed_outage.run,
     dependency_outage.NAME: dependency_outage.run,
     duplicate_watchdog.NAME: duplicate_watchdog.run,
+    pause_and_caps.NAME: pause_and_caps.run,
 }
 
 

@@ -51,7 +51,7 @@ class Plan:
     control: ControlPlan
 
 
-_SMOKE_POINTS = (FaultPoint.AFTER_CLAIM_COMMIT, FaultPoint.AFTER_REQUEST_WRITTEN, FaultPoint.BEFORE_RECORD_COMMIT)
+_SMOKE_POINTS = (FaultPoint.AFTER_CLAIM_COMMIT, FaultPoint.AFTER_REQUEST_WRITTEN)
 
 PLANS: Mapping[Scale, Plan] = {
     Scale.SMOKE: Plan(
