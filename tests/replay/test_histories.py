@@ -11,9 +11,11 @@ from temporalio.workflow import NondeterminismError
 
 from tests.replay.saved import saved
 from waypost.temporal.client import DATA_CONVERTER
+from workflows.campaign import CampaignWorkflow
+from workflows.campaign_shard import CampaignShardWorkflow
 from workflows.message import MessageWorkflow
 
-WORKFLOWS = [MessageWorkflow]
+WORKFLOWS = [MessageWorkflow, CampaignWorkflow, CampaignShardWorkflow]
 
 
 def text_of(path: Path) -> str:
@@ -36,6 +38,18 @@ def test_the_paths_of_a_message_are_saved() -> None:
         "message-again",
         "message-fallback-by-timer",
         "message-fallback-by-signal",
+    }
+
+
+def test_the_paths_of_a_campaign_are_saved() -> None:
+    assert {path.stem for path in saved()} >= {
+        "campaign-plain",
+        "campaign-decides",
+        "campaign-again",
+        "campaign-shard-terminated",
+        "campaign-shard-pages",
+        "campaign-shard-waits",
+        "campaign-shard-held",
     }
 
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import sysconfig
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import pytest_asyncio
 from temporalio import activity
-from temporalio.api.enums.v1 import EventType, IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHandle, WorkflowHistory
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ApplicationError
@@ -27,8 +23,6 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from activities.contracts.sending import SEND_ACTIVITY, Sending, SendInput, SendResult, Step
 from tests.replay.saved import save
 from waypost.messaging.values import Outcome
-from waypost.stack.temporal import SEARCH_ATTRIBUTES
-from waypost.temporal.client import DATA_CONVERTER
 from workflows.message import MessageInput, MessageResult, MessageWorkflow
 from workflows.names import DELIVERED_SIGNAL, STATE_ATTRIBUTE
 
@@ -66,22 +60,6 @@ class ScriptedSending(Sending):
         """How long the workflow waited between its questions."""
         times = [at for _, at in self.asked]
         return [later - earlier for earlier, later in itertools.pairwise(times)]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def environment() -> AsyncIterator[WorkflowEnvironment]:
-    """The time-skipping server from its wheel."""
-    path = Path(sysconfig.get_path("scripts")) / "temporal-test-server"
-    async with await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=str(path), data_converter=DATA_CONVERTER
-    ) as started:
-        await started.client.operator_service.add_search_attributes(
-            AddSearchAttributesRequest(
-                namespace=started.client.namespace,
-                search_attributes=dict.fromkeys(SEARCH_ATTRIBUTES, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD),
-            )
-        )
-        yield started
 
 
 Handle = WorkflowHandle[MessageWorkflow, MessageResult]
