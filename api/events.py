@@ -74,7 +74,9 @@ class EventVerdicts(BaseModel):
 Writer = Annotated[Caller, needs(Scope.EVENTS_WRITE)]
 
 
-@router.post("/v1/events", status_code=201)
+@router.post(
+    "/v1/events", status_code=201, responses={200: {"model": EventTaken, "description": "It was there before"}}
+)
 async def add_event(caller: Writer, services: WithServices, body: EventInput, response: Response) -> EventTaken:
     """Store what a contact did: 201, or 200 where its id was there before."""
     async with services.app_db.transaction(caller.tenant_id) as connection:

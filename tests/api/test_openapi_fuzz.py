@@ -66,7 +66,12 @@ class World:
         template = {"channel": "email", "default_locale": "en", "locales": content}
         self._make("/v1/templates/fuzzed", template, method="PUT")
         self._make("/v1/topics/fuzzed", {"name": "Fuzzed"}, method="PUT")
+        self._make("/v1/lists/fuzzed", {"name": "Fuzzed"}, method="PUT")
+        self._make("/v1/lists/fuzzed/members", {"external_ids": ["fuzzed"]})
+        rule = {"kind": "list", "key": "fuzzed"}
+        self._make("/v1/segments/fuzzed", {"name": "Fuzzed", "rule": rule}, method="PUT")
         message = self._make("/v1/messages", {"to": {"contact": "fuzzed"}, "template": {"key": "fuzzed"}})["id"]
+        begun = self._make(f"/v1/imports?sha256={'0' * 64}&size=1000000", {})["id"]
         address = {"channel": "email", "address": "b@example.com"}
         suppression = self._make("/v1/suppressions", address)["id"]
         self.ids: Mapping[str, Any] = {
@@ -77,6 +82,7 @@ class World:
             "external_id": "fuzzed",
             "message_id": message,
             "suppression_id": suppression,
+            "import_id": begun,
             "code": "not_found",
         }
 

@@ -63,7 +63,7 @@ def crowd(module_database: Database) -> Iterator[Crowd]:
 
 
 @settings(
-    max_examples=300,
+    max_examples=600,
     deadline=None,
     derandomize=True,
     database=None,
@@ -109,7 +109,7 @@ def test_every_letter_folds_to_the_same_one(crowd: Crowd) -> None:
     assert len(folded.keys() - ours.keys()) < 50
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=600, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(
     text=st.one_of(
         st.sampled_from(TEXTS),
