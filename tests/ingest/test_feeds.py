@@ -223,3 +223,37 @@ async def test_a_failing_queue_is_noted_and_tried_again(store: Database, ledger:
     polling = Polling(store, ledger.account, queue)
     await until(partial(_more_receives, queue))
     await polling.end()
+
+
+async def test_more_than_a_batch_is_gathered_while_the_last_is_taken_in(store: Database, ledger: Ledger) -> None:
+    queue = FakeQueue(*(f'{{"eventType": "Subscription", "n": {number}}}' for number in range(1_203)))
+    polling = Polling(store, ledger.account, queue)
+
+    async def emptied() -> bool:
+        return len(queue.deleted) == 1_203
+
+    await until(emptied)
+    await polling.end()
+    assert len(set(queue.deleted)) == 1_203
+    assert queue.postponed == []
+
+
+async def test_a_batch_gathered_meanwhile_is_shown_again_when_postgresql_goes_away(
+    store: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = FakeQueue(*(f'{{"eventType": "Subscription", "n": {number}}}' for number in range(1_000)))
+    polling = Polling(store, ledger.account, queue)
+
+    async def keep(*_: Any, **__: Any) -> None:
+        raise psycopg.OperationalError("away")
+
+    monkeypatch.setattr(polling.intake, "keep", keep)
+    await until(partial(_postponed, queue, 20))
+    await polling.end()
+    taken = 1_000 - len(queue.waiting)
+    assert len(queue.postponed) == taken
+    assert queue.deleted == []
+
+
+async def _postponed(queue: FakeQueue, count: int) -> bool:
+    return len(queue.postponed) >= count

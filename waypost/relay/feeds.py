@@ -36,6 +36,10 @@ VISIBILITY_S = 30
 LINGER_S = 0.12
 """After a batch that was not full, so that a thin stream comes in batches too: a request costs a millisecond of CPU."""
 GATHER_S = 0.25
+GATHERED = 500
+"""Messages of one batch at most, so that its transaction stays short."""
+RECEIVERS = 2
+"""Receives at once while more waits: one is answered while another is asked."""
 NOTE_S = 1.0
 FOLLOW_S = 2.0
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -89,8 +93,9 @@ class QueuePoller:
         self._queue = queue
         self._intake = intake
         self._database = database
-        # Its own, for a hanging queue must not hold up another account's.
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"feed-{account.id.hex[:8]}")
+        # Its own, for a hanging queue must not hold up another account's; one more thread than receive, for deleting.
+        self._executor = ThreadPoolExecutor(RECEIVERS + 1, thread_name_prefix=f"feed-{account.id.hex[:8]}")
+        self._in_hand: asyncio.Task[None] | None = None
         self._noted = 0.0
         self._ask_depth_at = 0.0
         self._failures = 0
@@ -110,25 +115,55 @@ class QueuePoller:
                     logger.error("queue not read", exc_info=True)
                     await self._back_off(error, stop)
         finally:
+            with suppress(Exception):  # what was not kept comes again
+                await self._taken_in()
             self._queue.close()
             self._executor.shutdown(wait=False)
 
     async def _cycle(self, stop: asyncio.Event) -> None:
+        """Gather a batch, and have it taken in while the next is gathered, as long as more waits."""
         started = time.monotonic()
         received = await self._in_thread(self._receive, WAIT_S)
-        if received.empty:
-            await self._note_empty(started)
+        messages, more = list(received.messages), self._is_full(received)
+        while more and time.monotonic() - started < GATHER_S and len(messages) < GATHERED and not stop.is_set():
+            found, more = await self._receive_more()
+            messages += found
+        await self._hand_in(messages)
+        if more:
+            await self._note(FeedNote(polled=True, event=True))
             return
-        messages = list(received.messages)
-        while self._is_full(received) and time.monotonic() - started < GATHER_S and not stop.is_set():
-            received = await self._in_thread(self._receive, 0)
-            messages += received.messages
-        await self._take_in(messages)
-        await self._note(FeedNote(polled=True, event=True))
-        if not self._is_full(received):
-            # A busy queue is never polled in vain, so it is looked at between two batches too.
-            await self._note_empty(started)
+        await self._taken_in()
+        if messages:
+            await self._note(FeedNote(polled=True, event=True))
+        # A busy queue is never polled in vain, so it is looked at between two batches too.
+        await self._note_empty(started)
+        if messages:
             await asyncio.sleep(LINGER_S)
+
+    async def _receive_more(self) -> tuple[list[FeedMessage], bool]:
+        """What several receives at once bring, and whether there may be more. What fails now fails again next time."""
+        found = await asyncio.gather(
+            *(self._in_thread(self._receive, 0) for _ in range(RECEIVERS)), return_exceptions=True
+        )
+        received = [each for each in found if isinstance(each, Received)]
+        more = len(received) == RECEIVERS and all(self._is_full(each) for each in received)
+        return [message for each in received for message in each.messages], more
+
+    async def _hand_in(self, messages: Sequence[FeedMessage]) -> None:
+        """Begin to take these in once those before them are; where that failed, these are shown again at once."""
+        try:
+            await self._taken_in()
+        except DatabaseAway:
+            await self._each_ten(messages, self._postpone)
+            raise
+        if messages:
+            self._in_hand = asyncio.create_task(self._take_in(messages))
+
+    async def _taken_in(self) -> None:
+        """Return when nothing is in hand. Raises what taking it in raised."""
+        task, self._in_hand = self._in_hand, None
+        if task is not None:
+            await task
 
     async def _take_in(self, messages: Sequence[FeedMessage]) -> None:
         """Keep all, then delete all. Where PostgreSQL is away they are shown again at once, and nothing is lost."""
@@ -139,7 +174,7 @@ class QueuePoller:
                     await self._keep_aside(message, code=found)
             await self._keep([(m, f) for m, f in zip(messages, opened, strict=True) if not isinstance(f, str)])
         except DatabaseAway:
-            await self._each_ten(messages, lambda receipts: self._queue.postpone(receipts, seconds=0))
+            await self._each_ten(messages, self._postpone)
             raise
         await self._each_ten(messages, self._queue.delete)
 
@@ -202,13 +237,17 @@ class QueuePoller:
                 return
 
     async def _each_ten(self, messages: Sequence[FeedMessage], do: Callable[[list[str]], Any]) -> None:
+        """By tens, in as many threads as there are. What fails comes again, and is known by its id."""
         receipts = [message.receipt for message in messages]
-        for start in range(0, len(receipts), MAX_BATCH):
-            try:
-                await self._in_thread(do, receipts[start : start + MAX_BATCH])
-            except FeedError as error:
-                # They come again, and are known by their ids.
-                logger.warning("queue not written", extra={"code": error.code})
+        tens = [receipts[start : start + MAX_BATCH] for start in range(0, len(receipts), MAX_BATCH)]
+        for done in await asyncio.gather(*(self._in_thread(do, ten) for ten in tens), return_exceptions=True):
+            if isinstance(done, FeedError):
+                logger.warning("queue not written", extra={"code": done.code})
+            elif isinstance(done, BaseException):
+                raise done
+
+    def _postpone(self, receipts: list[str]) -> None:
+        self._queue.postpone(receipts, seconds=0)
 
     def _receive(self, wait_seconds: int) -> Received:
         return self._queue.receive(wait_seconds=wait_seconds, visibility_seconds=self._visibility_s)

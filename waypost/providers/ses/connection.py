@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 from waypost.messaging.provider import ProviderAccount
 from waypost.providers.deadlines import Deadlines
-from waypost.providers.wire import Origin, Wire, request_bytes
+from waypost.providers.wire import Wire, request_bytes
 
 if TYPE_CHECKING:
     from mypy_boto3_sesv2 import SESV2Client
-    from mypy_boto3_sqs import SQSClient
 
 USER_AGENT = "waypost"
 
@@ -85,20 +85,10 @@ def open_ses(account: ProviderAccount, deadlines: Deadlines) -> tuple["SESV2Clie
     return client, wire
 
 
-def open_sqs(account: ProviderAccount, queue_url: str, deadlines: Deadlines) -> tuple["SQSClient", SignedWire]:
-    """An `sqs` client at the origin of the queue's URL."""
+def ambient_credentials() -> Credentials | None:
+    """The ambient AWS chain's, which renew themselves; None where there are none."""
     with _opening:
-        client = _session().client(
-            "sqs",
-            region_name=account.region,
-            endpoint_url=str(Origin.of(queue_url)),
-            aws_access_key_id=account.credentials.key or None,
-            aws_secret_access_key=account.credentials.secret or None,
-            config=_config(deadlines),
-        )
-    wire = SignedWire(Wire(queue_url, deadlines), deadlines)
-    client.meta.events.register("before-send.sqs", wire)  # type: ignore[arg-type]  # may return the reply
-    return client, wire
+        return _session().get_credentials()
 
 
 _opening = threading.Lock()

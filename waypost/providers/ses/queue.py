@@ -1,14 +1,16 @@
 """An account's SQS queue: the durable feed. Blocking; to be called in an executor of its own."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from waypost.messaging.provider import ProviderAccount
 from waypost.providers.deadlines import Deadlines
 from waypost.providers.errors import AccountUnusableError, FeedError
-from waypost.providers.ses.connection import open_sqs
-from waypost.providers.ses.errors import classify
+from waypost.providers.ses.sqs_calls import SqsCalls
+
+T = TypeVar("T")
 
 MAX_BATCH = 10
 MAX_WAIT_SECONDS = 20
@@ -55,72 +57,64 @@ class SqsFeed:
             read=deadlines.read + MAX_WAIT_SECONDS,
             total=deadlines.total + MAX_WAIT_SECONDS,
         )
-        self._client, self._wire = open_sqs(account, self._url, poll)
+        self._calls = SqsCalls(account, account.queue_url, poll)
 
     def receive(
         self, *, wait_seconds: int = MAX_WAIT_SECONDS, visibility_seconds: int = 60, max_messages: int = MAX_BATCH
     ) -> Received:
         """Up to ten messages, waiting up to 20 s for the first; each is hidden for `visibility_seconds`."""
-        with self._asking(self._total + wait_seconds):
-            answer = self._client.receive_message(
-                QueueUrl=self._url,
-                MaxNumberOfMessages=max_messages,
-                WaitTimeSeconds=wait_seconds,
-                VisibilityTimeout=visibility_seconds,
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
-            )
-            messages = tuple(
-                FeedMessage(
-                    message_id=message["MessageId"],
-                    receipt=message["ReceiptHandle"],
-                    body=message["Body"],
-                    receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
-                )
-                for message in answer.get("Messages", ())
-            )
+        answer = self._call(
+            "ReceiveMessage",
+            wait_seconds,
+            MaxNumberOfMessages=max_messages,
+            WaitTimeSeconds=wait_seconds,
+            VisibilityTimeout=visibility_seconds,
+            MessageSystemAttributeNames=["ApproximateReceiveCount"],
+        )
+        messages = _read(lambda: tuple(_message(each) for each in answer.get("Messages") or ()))
         return Received(messages=messages, empty=wait_seconds > 0 and not messages)
 
     def delete(self, receipts: Sequence[str]) -> int:
         """Delete up to ten; returns how many SQS deleted. What it did not comes again, which is harmless."""
-        with self._asking(self._total):
-            answer = self._client.delete_message_batch(
-                QueueUrl=self._url,
-                Entries=[{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(receipts)],
-            )
-            return len(answer.get("Successful", ()))
+        entries = [{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(receipts)]
+        answer = self._call("DeleteMessageBatch", Entries=entries)
+        return _read(lambda: len(answer.get("Successful") or ()))
 
     def postpone(self, receipts: Sequence[str], *, seconds: int) -> None:
         """Show up to ten again after `seconds` (0: at once), for what could not be stored."""
-        with self._asking(self._total):
-            self._client.change_message_visibility_batch(
-                QueueUrl=self._url,
-                Entries=[
-                    {"Id": str(index), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
-                    for index, receipt in enumerate(receipts)
-                ],
-            )
+        entries = [
+            {"Id": str(index), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
+            for index, receipt in enumerate(receipts)
+        ]
+        self._call("ChangeMessageVisibilityBatch", Entries=entries)
 
     def depth(self) -> QueueDepth:
         """How much waits, and how much somebody holds: only with both at none is the queue read empty."""
-        with self._asking(self._total):
-            answer = self._client.get_queue_attributes(
-                QueueUrl=self._url,
-                AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
-            )
-            counts = answer["Attributes"]
-            return QueueDepth(
-                visible=int(counts["ApproximateNumberOfMessages"]),
-                in_flight=int(counts["ApproximateNumberOfMessagesNotVisible"]),
-            )
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = self._call("GetQueueAttributes", AttributeNames=names)
+        visible, in_flight = _read(lambda: [int(answer["Attributes"][name]) for name in names])
+        return QueueDepth(visible=visible, in_flight=in_flight)
 
     def close(self) -> None:
         """Give back sockets; a long poll under way ends by itself."""
-        self._wire.close()
+        self._calls.close()
 
-    @contextmanager
-    def _asking(self, total: float) -> Iterator[None]:
-        with self._wire.call(total=total) as call:
-            try:
-                yield
-            except Exception as failure:
-                raise FeedError(classify(failure, reached_wire=call.reached_wire).code or "failed") from None
+    def _call(self, operation: str, waits: float = 0.0, **parameters: object) -> dict[str, Any]:
+        return self._calls.call(operation, deadline=time.monotonic() + self._total + waits, **parameters)
+
+
+def _message(message: dict[str, Any]) -> FeedMessage:
+    return FeedMessage(
+        message_id=message["MessageId"],
+        receipt=message["ReceiptHandle"],
+        body=message["Body"],
+        receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
+    )
+
+
+def _read(read: Callable[[], T]) -> T:
+    """What a 2xx says. Raises `FeedError` where it is not SQS's: something between answered for it."""
+    try:
+        return read()
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise FeedError("unreadable_reply") from None
