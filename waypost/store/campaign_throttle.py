@@ -11,11 +11,11 @@ Connection = AsyncConnection[Any]
 _THROTTLE = """
 WITH state AS (
     SELECT id, throttle_per_minute / 60.0 AS rate, throttle_tokens AS tokens,
-           COALESCE(throttle_filled_at, waypost_now()) AS filled_at
+           COALESCE(throttle_filled_at, waypost_now()) AS filled_at, throttle_filled_at IS NULL AS is_first
     FROM campaign_runs WHERE tenant_id = %(tenant)s AND id = %(run)s FOR NO KEY UPDATE
 ), level AS (
     SELECT *, LEAST(GREATEST(rate, 1), tokens + GREATEST(EXTRACT(epoch FROM waypost_now() - filled_at), 0) * rate)
-           + CASE WHEN tokens = 0 AND filled_at = waypost_now() THEN 1 ELSE 0 END AS tokens_now FROM state
+           + CASE WHEN is_first THEN 1 ELSE 0 END AS tokens_now FROM state
 ), granting AS (
     SELECT *, LEAST(%(wanted)s, floor(tokens_now))::int AS granted FROM level
 )
