@@ -17,6 +17,7 @@ from waypost.stack.running import RunningStack
 
 _DATABASE = "waypost_bench_procrastinate"
 _TIMEOUT_S = 3600.0
+_LOOK_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,17 +119,22 @@ class ProcrastinateArm:
 def _watch(
     process: "subprocess.Popen[bytes]", stack: RunningStack, before: Mapping[str, Footprint]
 ) -> dict[str, float]:
-    """CPU by process until this one ends: its own is gone with it, so it is looked at until then."""
-    last = dict(before)
-    while True:
-        try:
-            process.wait(0.2)
-            break
-        except subprocess.TimeoutExpired:
-            last = dict(footprints(stack.pid, process.pid))
+    """CPU by process until this one ends: what it used, and its connections' backends, is gone with it."""
+    most = dict(before)
+    while process.poll() is None:
+        _keep_most(most, footprints(stack.pid, process.pid))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_LOOK_EVERY_S)
     if process.returncode:
         raise RuntimeError(f"the arm ended with {process.returncode}")
-    return cpu_between(before, {**last, **footprints(stack.pid)})
+    _keep_most(most, footprints(stack.pid))
+    return cpu_between(before, most)
+
+
+def _keep_most(most: dict[str, Footprint], now: Mapping[str, Footprint]) -> None:
+    for name, found in now.items():
+        if name not in most or found.cpu_s > most[name].cpu_s:
+            most[name] = found
 
 
 def _fresh(word: str) -> str:
