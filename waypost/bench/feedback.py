@@ -82,7 +82,7 @@ def _measure(stack: RunningStack, plan: Plan, tell: Tell) -> _Found:
 
 def _arms(stack: RunningStack, plan: Plan, tell: Tell, subject: Subject, ledger: Ledger, ingest: IngestArm) -> _Found:
     since = ledger.last_event()
-    rounds = _rounds(stack, plan, tell, ControlArm(stack, ledger, subject), ingest)
+    rounds = _rounds(stack, plan, tell, ControlArm(owner_conninfo(stack), ledger, subject), ingest)
     wanted = STEADY_SHARE * statistics.median(rounds.ingest)
     tell(f"live: {wanted:.0f} events a second for {plan.steady_s:.0f} s")
     before = ledger.last_event()

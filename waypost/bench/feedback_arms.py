@@ -23,7 +23,6 @@ from waypost.bench.bare_loop import open_ses
 from waypost.bench.feedback_control import CERTIFICATES
 from waypost.bench.feedback_ledger import Ledger, attempt_id
 from waypost.bench.posting import JsonPoster
-from waypost.bench.statements import owner_conninfo
 from waypost.simulators.acceptance import Acceptance, random_uuid
 from waypost.simulators.accounts import Accounts
 from waypost.simulators.control_client import ControlClient
@@ -144,8 +143,9 @@ class IngestArm:
 class ControlArm:
     """`with ControlArm(…) as control:` one route in a process of its own."""
 
-    def __init__(self, stack: RunningStack, ledger: Ledger, subject: Subject) -> None:
-        self._owner = owner_conninfo(stack)
+    def __init__(self, owner: str, ledger: Ledger, subject: Subject) -> None:
+        """`owner`: how the database's owner connects."""
+        self._owner = owner
         self._ledger = ledger
         self._subject = subject
         self._notary = Notary()

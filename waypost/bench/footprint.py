@@ -12,6 +12,7 @@ _NAMES = {
     "waypost.simulators": "simulators",
     "main ingest": "ingest",
     "main api": "api",
+    "waypost.bench.feedback_control": "one transaction an event",
     "waypost.bench.bare_loop": "bare loop",
     "waypost.bench.procrastinate": "procrastinate",
     "waypost.bench.bare": "bare worker",

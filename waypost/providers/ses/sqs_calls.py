@@ -1,7 +1,8 @@
 """SQS's JSON protocol over our wire, signed by botocore: what a feed asks thousands of times a minute.
 
 boto3's own way through the same calls (serialiser, endpoint rules, parser) took 130 µs of CPU an event; this takes 40.
-Source: SQS API reference, "Making API requests using the AWS JSON protocol".
+Unlike a send, a read that goes wrong is simply made again. Source: SQS API reference, "Making API requests using the
+AWS JSON protocol".
 """
 
 from typing import Any
