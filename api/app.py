@@ -11,8 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from api import (
     alerts,
+    campaign_actions,
     campaign_progress,
     campaign_reports,
+    campaign_tests,
     campaigns,
     contacts,
     errors,
@@ -59,6 +61,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     alerts.router,
     imports.router,
     campaigns.router,
+    campaign_actions.router,
+    campaign_tests.router,
     campaign_reports.router,
     campaign_progress.router,
     health.router,

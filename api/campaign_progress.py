@@ -54,7 +54,7 @@ async def watch_progress(caller: Reader, services: WithServices, key: SlugPath, 
 
 
 async def _events(services: Services, tenant: UUID, run: UUID) -> AsyncIterator[bytes]:
-    with services.streams.watching(tenant):
+    with services.streams.watching(tenant), services.metrics.streams.track_inprogress():
         ends = monotonic() + LONGEST_S
         told, told_at = b"", monotonic()
         yield b"retry: 2000\n\n"

@@ -27,9 +27,13 @@ async def freeze_run(
     *,
     kind: str = "first",
     based_on: UUID | None = None,
+    definition: CampaignDefinition | None = None,
 ) -> CampaignRunRow:
-    """The campaign's next run, not stored yet. Raises `ApiError` naming what is not there."""
-    definition = CampaignDefinition.model_validate(campaign.definition)
+    """The campaign's next run, of its own definition or another, not stored yet.
+
+    Raises `ApiError` naming what is not there.
+    """
+    definition = definition or CampaignDefinition.model_validate(campaign.definition)
     sender = await sender_for(
         session, campaign.tenant_id, channel=definition.channel, mode=campaign.mode, key=definition.sender
     )

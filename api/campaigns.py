@@ -24,6 +24,9 @@ from waypost.store.tallies import Counts
 
 router = guarded_router("campaigns")
 
+LIVING = frozenset({RunState.SCHEDULED, RunState.PREPARING, RunState.SENDING, RunState.PAUSED, RunState.HALTED})
+"""Where a run may still be moved."""
+
 Reader = Annotated[Caller, needs(Scope.CAMPAIGNS_READ)]
 Writer = Annotated[Caller, needs(Scope.CAMPAIGNS_WRITE)]
 
@@ -67,6 +70,8 @@ class RunShown(BaseModel):
     prepared_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
+    approved_at: datetime | None
+    approved_by: Annotated[str | None, Field(description="The id of the key that approved it")]
     audience: int | None
     open: int | None
     winner: str | None
@@ -142,24 +147,26 @@ async def schedule_campaign(caller: Writer, services: WithServices, key: SlugPat
 @router.post("/v1/campaigns/{key}/pause", responses=problems(409))
 async def pause_campaign(caller: Writer, services: WithServices, key: SlugPath) -> CampaignShown:
     """Stop within one provider call; nobody is forgotten."""
-    return await _move(caller, services, key, RunState.PAUSED, of=_LIVING, reason="paused_by_caller")
+    return await _move(caller, services, key, RunState.PAUSED, of=LIVING, reason="paused_by_caller")
 
 
 @router.post("/v1/campaigns/{key}/resume", responses=problems(409))
 async def resume_campaign(caller: Writer, services: WithServices, key: SlugPath) -> CampaignShown:
-    """Go on after a pause, a halt, or a wait for approval (which this is)."""
+    """Go on after a pause or a halt. A run that waits for an approval is approved instead."""
     async with services.app_db.session(caller.tenant_id) as session:
         campaign, run = await store.get_campaign(session, caller.tenant_id, key, lock=True)
-        run = _require(run, key)
-        if run.state not in _LIVING:
-            raise _forbidden(run)
+        run = require_run(run, key)
+        if run.state not in LIVING:
+            raise over(run)
         if run.state in (RunState.PAUSED, RunState.HALTED):
             to = RunState.SENDING if run.shards is not None else RunState.SCHEDULED
             if run.state_reason == NEEDS_APPROVAL:
-                run.approved_at = NOW
+                raise ConflictError(
+                    f"Run {run.number} waits for an approval: approve it, or cancel it.", code="campaign_needs_approval"
+                )
             if to is RunState.SENDING and run.started_at is None:
                 run.started_at = NOW
-            if run.state == RunState.HALTED:
+            if run.state == RunState.HALTED and run.shards is not None:
                 run.open_cohort, run.released_at = 1, NOW
             await store.move_run(session, campaign, run, state=to, reason=None)
     return await get_campaign(caller, services, key)
@@ -168,10 +175,7 @@ async def resume_campaign(caller: Writer, services: WithServices, key: SlugPath)
 @router.post("/v1/campaigns/{key}/cancel", responses=problems(409))
 async def cancel_campaign(caller: Writer, services: WithServices, key: SlugPath) -> CampaignShown:
     """End it: who was not sent to yet gets the outcome cancelled."""
-    return await _move(caller, services, key, RunState.CANCELLED, of=_LIVING, reason="cancelled_by_caller")
-
-
-_LIVING = frozenset({RunState.SCHEDULED, RunState.PREPARING, RunState.SENDING, RunState.PAUSED, RunState.HALTED})
+    return await _move(caller, services, key, RunState.CANCELLED, of=LIVING, reason="cancelled_by_caller")
 
 
 async def _move(
@@ -179,15 +183,16 @@ async def _move(
 ) -> CampaignShown:
     async with services.app_db.session(caller.tenant_id) as session:
         campaign, run = await store.get_campaign(session, caller.tenant_id, key, lock=True)
-        run = _require(run, key)
+        run = require_run(run, key)
         if run.state != to:
             if run.state not in of:
-                raise _forbidden(run)
+                raise over(run)
             await store.move_run(session, campaign, run, state=to, reason=reason)
     return await get_campaign(caller, services, key)
 
 
-def _require(run: CampaignRunRow | None, key: str) -> CampaignRunRow:
+def require_run(run: CampaignRunRow | None, key: str) -> CampaignRunRow:
+    """The run. Raises `ConflictError` for a draft's."""
     if run is None:
         raise not_scheduled(key)
     return run
@@ -198,7 +203,8 @@ def not_scheduled(key: str) -> ConflictError:
     return ConflictError(f"The campaign {key} is a draft: schedule it first.", code="campaign_not_scheduled")
 
 
-def _forbidden(run: CampaignRunRow) -> ConflictError:
+def over(run: CampaignRunRow) -> ConflictError:
+    """A run that is over moves no more."""
     return ConflictError(f"Run {run.number} is {run.state}: it cannot be moved any more.", code="campaign_over")
 
 
@@ -232,6 +238,8 @@ def show_run(services: WithServices, run: CampaignRunRow, counts: Counts) -> Run
         prepared_at=run.prepared_at,
         started_at=run.started_at,
         ended_at=run.ended_at,
+        approved_at=run.approved_at,
+        approved_by=run.approved_by,
         audience=run.audience,
         open=None if run.audience is None else run.audience - counts.ended,
         winner=None if run.winner is None else contents[run.winner]["name"],

@@ -68,7 +68,7 @@ async def send_message(
     asked = Asked(message=body, mode=caller.mode, body=await request.json(), key=key)
     accepted = await services.intake.take_one(caller.tenant_id, caller.mode, asked)
     headers = {"Idempotent-Replay": "true"} if accepted.replayed else None
-    return _json(_accepted(accepted, _links(services)), status=202, headers=headers)
+    return _json(_accepted(accepted, links_of(services)), status=202, headers=headers)
 
 
 @router.post("/v1/messages/batch", response_model=BatchVerdicts)
@@ -94,8 +94,8 @@ async def send_batch(
         for place, message in enumerate(body.messages)
     ]
     answers = await services.intake.take_batch(caller.tenant_id, caller.mode, batch)
-    links = _links(services)
-    return _json({"verdicts": [_verdict(answer, links) for answer in answers]})
+    links = links_of(services)
+    return _json({"verdicts": [show_verdict(answer, links) for answer in answers]})
 
 
 @router.get("/v1/messages/{message_id}", response_model=MessageStory)
@@ -106,7 +106,7 @@ async def get_message(
     story = await message_story.story(services.app_db, tenant=caller.tenant_id, mode=caller.mode, message=message_id)
     if story is None:
         raise MessageNotFoundError
-    return _json(show_story(story, _links(services)))
+    return _json(show_story(story, links_of(services)))
 
 
 @router.get("/v1/messages", response_model=Listing[MessageShown])
@@ -138,7 +138,7 @@ async def list_messages(
     rows, after = await message_story.page(
         services.app_db, tenant=caller.tenant_id, which=which, after=page.after, limit=page.limit
     )
-    links = _links(services)
+    links = links_of(services)
     shown = [show_message(row, links) for row in rows]
     return _json({"data": shown, "next_cursor": write_cursor(after) if after else None})
 
@@ -168,7 +168,8 @@ async def release_message(
     return _json({"id": message_id, "status": "released"})
 
 
-def _links(services: Services) -> MessageLinks:
+def links_of(services: Services) -> MessageLinks:
+    """Where messages are to be looked at."""
     return MessageLinks(public_url=services.settings.api.public_url, temporal=services.settings.temporal)
 
 
@@ -181,7 +182,8 @@ def _accepted(accepted: Accepted, links: MessageLinks) -> dict[str, Any]:
     }
 
 
-def _verdict(answer: Answer, links: MessageLinks) -> dict[str, Any]:
+def show_verdict(answer: Answer, links: MessageLinks) -> dict[str, Any]:
+    """What became of one message of a batch."""
     if isinstance(answer, Accepted):
         return {**_accepted(answer, links), "status": "duplicate" if answer.replayed else "accepted"}
     problem = respond(answer) or internal()

@@ -19,4 +19,7 @@ class ApiMetrics:
         self.import_rows = Counter(
             "waypost_api_import_rows", "Rows of imports committed", ["result"], registry=registry
         )
+        self.streams = Gauge(
+            "waypost_api_campaign_streams", "Callers who follow the progress of a campaign", registry=registry
+        )
         self.in_progress = Gauge("waypost_api_requests_in_progress", "Requests being answered", registry=registry)

@@ -176,6 +176,7 @@ CREATE TABLE campaign_runs (
     started_at timestamptz,
     ended_at timestamptz,
     approved_at timestamptz,
+    approved_by text,                          -- the id of the key that did
     audience bigint,
     shards integer,
     open_cohort smallint NOT NULL DEFAULT 0,   -- rows of a later cohort wait: for the canary's verdict, or the winner

@@ -139,6 +139,14 @@ async def test_a_draft_and_a_run_that_is_not_there_have_no_report(api: Api) -> N
     await problem(tenant.client.get("/v1/campaigns/news/report", params={"run": 2}), 404, "not_found")
 
 
+async def test_another_tenants_run_is_not_there(run: Run, api: Api) -> None:
+    stranger = await api.tenant()
+    for what in ("", "/recipients", "/report", "/progress"):
+        await problem(stranger.client.get(f"/v1/campaigns/news{what}"), 404, "not_found")
+    for action in ("schedule", "pause", "resume", "cancel", "approve", "resend-failed"):
+        await problem(stranger.client.post(f"/v1/campaigns/news/{action}"), 404, "not_found")
+
+
 async def test_progress_is_told_when_it_changes_and_ends_with_the_run(run: Run) -> None:
     events: list[tuple[str, Any]] = []
     begun = threading.Event()

@@ -30,6 +30,8 @@ HARMLESS = {"channel": "email", "default_locale": "en", "locales": {"en": {"subj
 
 RULE = {"kind": "field", "name": "external_id", "is": {"op": "exists"}}
 
+CAMPAIGN = {"name": "Mine", "channel": "email", "template": KEY, "sender": KEY, "audience": {"list": KEY}}
+
 BODIES: Mapping[tuple[str, str], Any] = {
     ("post", "/v1/messages"): {"to": {"contact": KEY}, "template": {"key": KEY}, "sender": KEY},
     ("post", "/v1/messages/batch"): {
@@ -52,6 +54,10 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("put", "/v1/topics/{key}"): {"name": "Mine"},
     ("put", "/v1/contacts/{external_id}/topics/{key}"): {"confirmed": True},
     ("patch", "/v1/settings"): {"double_opt_in_template": KEY},
+    ("put", "/v1/campaigns/{key}"): CAMPAIGN,
+    ("post", "/v1/campaigns/{key}/duplicate"): {"key": "a-copy"},
+    ("post", "/v1/campaigns/{key}/choose-winner"): {"variant": "A"},
+    ("post", "/v1/campaigns/{key}/send-test"): {"to": [{"contact": KEY}]},
     ("put", "/v1/senders/{key}"): {"channel": "email", "address": "mine@example.com", "account": "shared"},
 }
 """What A sends, naming B's rows. A new route that takes a body or changes something belongs here."""
@@ -105,6 +111,8 @@ async def _own(b: Tenant) -> Mapping[str, str]:
     await ok(b.client.put(f"/v1/segments/{KEY}", json={"name": CANARY, "rule": RULE}))
     done = {"id": KEY, "contact": KEY, "name": CANARY, "properties": {CANARY: CANARY}}
     await ok(b.client.post("/v1/events", json=done))
+    await ok(b.client.put(f"/v1/campaigns/{KEY}", json={**CAMPAIGN, "name": CANARY, "data": {CANARY: CANARY}}))
+    await ok(b.client.post(f"/v1/campaigns/{KEY}/schedule"))
     cursor = (await ok(b.client.get("/v1/contacts", params={"limit": 1})))["next_cursor"]
     return {
         "key": KEY,
@@ -127,7 +135,13 @@ async def test_no_route_shows_or_changes_what_another_tenant_owns(tenants: TwoTe
 
 async def test_the_owner_is_shown_what_the_other_was_not(tenants: TwoTenants) -> None:
     """The control: the same requests with B's key do find the canaries."""
-    for path in ("/v1/contacts/{external_id}", "/v1/templates/{key}", "/v1/senders/{key}", "/v1/messages/{message_id}"):
+    for path in (
+        "/v1/contacts/{external_id}",
+        "/v1/templates/{key}",
+        "/v1/senders/{key}",
+        "/v1/messages/{message_id}",
+        "/v1/campaigns/{key}",
+    ):
         response = await tenants.b.client.get(path.format(**tenants.ids))
         assert CANARY in response.text, path
 
@@ -181,7 +195,9 @@ def _assert_nothing_leaks(tenants: TwoTenants, method: str, path: str, response:
     assert str(tenants.b.id) not in response.text, where
     if "{" in path and method in ("get", "post"):
         # A's own rows of the same keys are made by PUT, and go before they are asked for again.
-        assert response.status_code in (404, 200), where
+        # Campaigns cannot be deleted: what A's own one forbids is a conflict.
+        allowed = (200, 404, 409) if path.startswith("/v1/campaigns/") else (200, 404)
+        assert response.status_code in allowed, where
         if path.startswith(("/v1/messages/", "/v1/suppressions/")):
             assert response.status_code == 404, where
 

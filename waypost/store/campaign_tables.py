@@ -197,6 +197,7 @@ class CampaignRunRow(SQLModel, table=True):
     started_at: datetime | None = may(AT)
     ended_at: datetime | None = may(AT)
     approved_at: datetime | None = may(AT)
+    approved_by: str | None = may(Text)
     audience: int | None = may(BigInteger)
     shards: int | None = may(Integer)
     open_cohort: int = filled(SmallInteger)
