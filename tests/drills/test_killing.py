@@ -3,14 +3,17 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from uuid import uuid4
 
 import pytest
 
 from waypost.drills.fault_points import API_POINTS, INGEST_POINTS, WORKER_POINTS, FaultPoint, FaultPoints
-from waypost.drills.killing import AROUND_COMMIT, around_commit
+from waypost.drills.killing import AROUND_COMMIT, around_commit, killing
+from waypost.messaging.provider import BulkSender, ProviderReply, RenderedMessage, ReplyKind
+from waypost.messaging.values import Channel
 from waypost.store import attempts, events, messages
 
 
@@ -60,3 +63,39 @@ def test_a_point_that_was_disarmed_in_time_was_not_hit(tmp_path: Path) -> None:
     assert not points.disarm(FaultPoint.AFTER_REPLY)
     points.reach(FaultPoint.AFTER_REPLY)
     assert not points.hits()
+
+
+class Sent:
+    """A sender that takes one message at a time."""
+
+    def send(self, message: RenderedMessage, /) -> ProviderReply:
+        return ProviderReply(kind=ReplyKind.ACCEPTED, provider_message_id=str(message.attempt_id))
+
+    def close(self) -> None:
+        pass
+
+
+class SentInBulk(Sent):
+    """One that takes many."""
+
+    def bulk_key(self, message: RenderedMessage, /) -> str:
+        return message.from_address
+
+    def send_bulk(self, messages: Sequence[RenderedMessage], /) -> list[ProviderReply]:
+        return [self.send(message) for message in messages]
+
+
+def test_a_drilled_sender_takes_bulk_calls_only_if_the_products_does_and_passes_the_same_points(tmp_path: Path) -> None:
+    message = RenderedMessage(attempt_id=uuid4(), channel=Channel.EMAIL, to="a@x.example", from_address="b@x.example")
+    reached: list[FaultPoint] = []
+
+    class Points(FaultPoints):
+        def reach(self, point: FaultPoint) -> None:
+            reached.append(point)
+
+    alone, many = killing(Sent(), Points(tmp_path)), killing(SentInBulk(), Points(tmp_path))
+    assert not isinstance(alone, BulkSender)
+    assert isinstance(many, BulkSender)
+    assert many.bulk_key(message) == "b@x.example"
+    assert many.send_bulk([message, message]) == [alone.send(message)] * 2
+    assert reached == [FaultPoint.AFTER_REPLY] * 2
