@@ -11,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.names import CAMPAIGN_SHARD_WORKFLOW, WAKE_SIGNAL
 
 PAGE_TIMEOUT = timedelta(minutes=5)
-HEARTBEAT_TIMEOUT = timedelta(seconds=10)
+HEARTBEAT_TIMEOUT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=5)
 FIRST_IDLE, LONGEST_IDLE = timedelta(seconds=5), timedelta(seconds=60)
 """Where no time is known at which the shard goes on: it looks again after a while, each time a longer one."""
