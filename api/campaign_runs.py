@@ -8,6 +8,7 @@ from api.problems import ApiError, FieldError
 from api.services import Services
 from waypost.campaigns.definition import CampaignDefinition
 from waypost.campaigns.frozen import FrozenContent, FrozenRun
+from waypost.campaigns.recurrence import next_slot
 from waypost.campaigns.schedule import earliest_due
 from waypost.messaging import ids
 from waypost.messaging.values import Channel
@@ -76,6 +77,14 @@ def first_due(definition: CampaignDefinition, now: datetime) -> datetime:
     if schedule.local is not None:
         return max(earliest_due(schedule.local), now)
     return max(schedule.at, now) if schedule.at is not None else now
+
+
+def next_time(run: CampaignRunRow) -> datetime | None:
+    """When a campaign whose first run this is runs again; None where it does not recur."""
+    schedule = FrozenRun.model_validate(run.definition).definition.schedule
+    if schedule.every is None or schedule.at is None:
+        return None
+    return next_slot(first=schedule.at, every=schedule.every, after=run.scheduled_at)
 
 
 async def run_counts(services: Services, run: CampaignRunRow) -> Counts:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from api.campaign_runs import freeze_run, run_counts
+from api.campaign_runs import freeze_run, next_time, run_counts
 from api.cursors import AskedPage, listing
 from api.dependencies import Caller, Scope, needs
 from api.fields import Listing, Name, Shown, SlugPath
@@ -26,6 +26,7 @@ router = guarded_router("campaigns")
 
 LIVING = frozenset({RunState.SCHEDULED, RunState.PREPARING, RunState.SENDING, RunState.PAUSED, RunState.HALTED})
 """Where a run may still be moved."""
+PAUSED_BY_CALLER = "paused_by_caller"
 
 Reader = Annotated[Caller, needs(Scope.CAMPAIGNS_READ)]
 Writer = Annotated[Caller, needs(Scope.CAMPAIGNS_WRITE)]
@@ -89,6 +90,7 @@ class CampaignShown(BaseModel):
     version: int
     definition: dict[str, Any]
     run: RunShown | None
+    next_at: Annotated[datetime | None, Field(description="When a recurring campaign runs again")]
     created_at: datetime
     updated_at: datetime
 
@@ -140,14 +142,15 @@ async def schedule_campaign(caller: Writer, services: WithServices, key: SlugPat
         campaign, run = await store.get_campaign(session, caller.tenant_id, key, lock=True)
         if run is None:
             frozen = await freeze_run(services, session, campaign)
+            campaign.next_at = next_time(frozen)
             await store.add_run(session, campaign, frozen)
     return await get_campaign(caller, services, key)
 
 
 @router.post("/v1/campaigns/{key}/pause", responses=problems(409))
 async def pause_campaign(caller: Writer, services: WithServices, key: SlugPath) -> CampaignShown:
-    """Stop within one provider call; nobody is forgotten."""
-    return await _move(caller, services, key, RunState.PAUSED, of=LIVING, reason="paused_by_caller")
+    """Stop within one provider call; nobody is forgotten. While it is paused, a recurring campaign begins no run."""
+    return await _move(caller, services, key, RunState.PAUSED, reason=PAUSED_BY_CALLER)
 
 
 @router.post("/v1/campaigns/{key}/resume", responses=problems(409))
@@ -156,38 +159,53 @@ async def resume_campaign(caller: Writer, services: WithServices, key: SlugPath)
     async with services.app_db.session(caller.tenant_id) as session:
         campaign, run = await store.get_campaign(session, caller.tenant_id, key, lock=True)
         run = require_run(run, key)
-        if run.state not in LIVING:
+        if run.state not in LIVING and campaign.state != RunState.PAUSED:
             raise over(run)
-        if run.state in (RunState.PAUSED, RunState.HALTED):
-            to = RunState.SENDING if run.shards is not None else RunState.SCHEDULED
-            if run.state_reason == NEEDS_APPROVAL:
-                raise ConflictError(
-                    f"Run {run.number} waits for an approval: approve it, or cancel it.", code="campaign_needs_approval"
-                )
-            if to is RunState.SENDING and run.started_at is None:
-                run.started_at = NOW
-            if run.state == RunState.HALTED and run.shards is not None:
-                run.open_cohort, run.released_at = 1, NOW
-            await store.move_run(session, campaign, run, state=to, reason=None)
+        if run.state == RunState.PAUSED and run.state_reason == NEEDS_APPROVAL:
+            raise ConflictError(
+                f"Run {run.number} waits for an approval: approve it, or cancel it.", code="campaign_needs_approval"
+            )
+        for earlier in await store.earlier_runs(session, campaign):
+            if earlier.state_reason == PAUSED_BY_CALLER:
+                await _resume(session, campaign, earlier)
+        await _resume(session, campaign, run)
+        campaign.state = run.state
     return await get_campaign(caller, services, key)
+
+
+async def _resume(session: store.Session, campaign: CampaignRow, run: CampaignRunRow) -> None:
+    if run.state not in (RunState.PAUSED, RunState.HALTED):
+        return
+    to = RunState.SENDING if run.shards is not None else RunState.SCHEDULED
+    if to is RunState.SENDING and run.started_at is None:
+        run.started_at = NOW
+    if run.state == RunState.HALTED and run.shards is not None:
+        run.open_cohort, run.released_at = 1, NOW
+    await store.move_run(session, campaign, run, state=to, reason=None)
 
 
 @router.post("/v1/campaigns/{key}/cancel", responses=problems(409))
 async def cancel_campaign(caller: Writer, services: WithServices, key: SlugPath) -> CampaignShown:
-    """End it: who was not sent to yet gets the outcome cancelled."""
-    return await _move(caller, services, key, RunState.CANCELLED, of=LIVING, reason="cancelled_by_caller")
+    """End it: who was not sent to yet gets the outcome cancelled, and a recurring campaign begins no run any more."""
+    return await _move(caller, services, key, RunState.CANCELLED, reason="cancelled_by_caller")
 
 
-async def _move(
-    caller: Caller, services: WithServices, key: str, to: RunState, *, of: frozenset[RunState], reason: str
-) -> CampaignShown:
+async def _move(caller: Caller, services: WithServices, key: str, to: RunState, *, reason: str) -> CampaignShown:
+    """Move the last run, and those before it that are not over: a recurring campaign may have several.
+
+    Between its runs such a campaign is itself paused or cancelled.
+    """
     async with services.app_db.session(caller.tenant_id) as session:
         campaign, run = await store.get_campaign(session, caller.tenant_id, key, lock=True)
         run = require_run(run, key)
-        if run.state != to:
-            if run.state not in of:
+        if campaign.state != to:
+            if run.state not in LIVING and campaign.next_at is None:
                 raise over(run)
-            await store.move_run(session, campaign, run, state=to, reason=reason)
+            for each in (*await store.earlier_runs(session, campaign), run):
+                if each.state in LIVING and each.state != to:
+                    await store.move_run(session, campaign, each, state=to, reason=reason)
+            campaign.state, campaign.updated_at = to.value, NOW
+            campaign.next_at = None if to is RunState.CANCELLED else campaign.next_at
     return await get_campaign(caller, services, key)
 
 
@@ -219,6 +237,7 @@ def _show(
         version=campaign.version,
         definition=campaign.definition,
         run=None if run is None or counts is None else show_run(services, run, counts),
+        next_at=campaign.next_at,
         created_at=campaign.created_at,
         updated_at=campaign.updated_at,
     )

@@ -146,6 +146,7 @@ CREATE TABLE campaigns (
     state text NOT NULL DEFAULT 'draft' CHECK (state IN
         ('draft', 'scheduled', 'preparing', 'sending', 'paused', 'completed', 'cancelled', 'halted')),
     last_run integer NOT NULL DEFAULT 0,
+    next_at timestamptz,                       -- a recurring campaign's next time
     version integer NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT waypost_now(),
     updated_at timestamptz NOT NULL DEFAULT waypost_now(),
@@ -153,6 +154,7 @@ CREATE TABLE campaigns (
     UNIQUE (tenant_id, key)
 );
 CREATE INDEX campaigns_by_creation ON campaigns (tenant_id, created_at, id);
+CREATE INDEX campaigns_recurring ON campaigns (next_at) WHERE next_at IS NOT NULL;
 
 -- One sending of a campaign. What it sends, to whom and when is frozen here; its id is UUIDv5 of (campaign, number).
 CREATE TABLE campaign_runs (

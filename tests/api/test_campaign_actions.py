@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
 from tests.api.campaign_fixtures import campaign, end, prepare, scheduled, set_run, tenant_with_contacts
-from tests.api.running import Api, Tenant, ok, problem
+from tests.api.running import Api, Tenant, app_settings, ok, problem
 from tests.services import Database
 from waypost.campaigns.definition import CampaignDefinition
 from waypost.campaigns.resending import resend_definition
+from waypost.relay.recurrences import recur
+from waypost.store.database import Database as Pool
+from waypost.store.database import Role
 
 VARIANTS = [{"name": "plain", "template": "news"}, {"name": "loud", "template": "news"}]
 
@@ -143,3 +147,46 @@ def test_a_resend_goes_at_once_with_the_winners_content_and_tests_nothing() -> N
     assert again.schedule.throttle_per_minute == 60
     assert again.expires_in == definition.expires_in
     assert resend_definition(definition, winner=None).variants == definition.variants
+
+
+async def test_a_recurring_campaign_tells_its_next_time_and_is_paused_and_cancelled_between_its_runs(
+    api: Api, module_database: Database
+) -> None:
+    tenant = await tenant_with_contacts(api, "recurring", contacts=1)
+    run = await scheduled(tenant, "news", schedule={"at": "2026-01-05T08:00:00Z", "every": "P7D"})
+    shown = await ok(tenant.client.get("/v1/campaigns/news"))
+    slot = datetime.fromisoformat(shown["next_at"])
+    assert slot > datetime.fromisoformat(shown["run"]["scheduled_at"])
+    assert (slot - datetime(2026, 1, 5, 8, tzinfo=UTC)) % timedelta(days=7) == timedelta()
+    set_run(module_database, run, "state = 'completed', ended_at = waypost_now()")
+    assert (await ok(_post(tenant, "pause")))["state"] == "paused"
+    resumed = await ok(_post(tenant, "resume"))
+    assert (resumed["state"], resumed["run"]["state"]) == ("completed", "completed")
+    for _ in range(2):
+        cancelled = await ok(_post(tenant, "cancel"))
+        assert (cancelled["state"], cancelled["next_at"], cancelled["run"]["state"]) == ("cancelled", None, "completed")
+    await problem(_post(tenant, "resume"), 409, "campaign_over")
+    await problem(_post(tenant, "pause"), 409, "campaign_over")
+
+
+async def test_pausing_and_cancelling_reach_a_run_that_the_next_one_overtook(
+    api: Api, module_database: Database
+) -> None:
+    tenant = await tenant_with_contacts(api, "overtaken", contacts=1)
+    first = await scheduled(tenant, "news", schedule={"at": "2026-01-05T08:00:00Z", "every": "P7D"})
+    await prepare(module_database, tenant.id, first)
+    with psycopg.connect(module_database.owner_url) as owner:
+        owner.execute("UPDATE campaigns SET next_at = waypost_now() WHERE tenant_id = %s", (tenant.id,))
+    relay = Pool(app_settings(module_database).database, Role.RELAY, size=1)
+    await relay.open()
+    async with relay.transaction() as connection:
+        assert await recur(connection, limit=10) == 1
+    await relay.close()
+    query = "SELECT state FROM campaign_runs WHERE tenant_id = %s ORDER BY number"
+    for action, states in (
+        ("pause", ["paused", "paused"]),
+        ("resume", ["sending", "scheduled"]),
+        ("cancel", ["cancelled", "cancelled"]),
+    ):
+        await ok(_post(tenant, action))
+        assert [row[0] for row in _rows(module_database, query, tenant.id)] == states

@@ -17,6 +17,7 @@ from waypost.messaging.values import Lane
 from waypost.relay.dispatch import queue_for
 from waypost.relay.loops import Loop
 from waypost.relay.reconcile import Sweeper
+from waypost.relay.recurrences import recur
 from waypost.store.campaign_runs import (
     DueRun,
     cancel_runs_of_closed_tenants,
@@ -102,6 +103,7 @@ def campaign_loops(database: Database, client: Callable[[], Client | None]) -> l
     sweep = Sweeper(database)
     return [
         Loop(name=CAMPAIGNS_LOOP, interval_s=1, work=starter.look),
+        Loop(name="recurrences", interval_s=1, work=sweep.once("recurrences", recur)),
         Loop(name="tallies", interval_s=1, work=sweep.once("tallies_folded", fold_tallies)),
         Loop(name="cancelled-runs", interval_s=1, work=sweep.once("cancelled_with_run", end_rows_of_cancelled)),
         Loop(name="runs-of-closed", interval_s=5, work=sweep.once("run_closed", cancel_runs_of_closed_tenants)),

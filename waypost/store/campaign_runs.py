@@ -138,15 +138,15 @@ _SET_STATE = """
 WITH changed AS (
     UPDATE campaign_runs SET state = %(state)s, state_reason = %(reason)s, updated_at = waypost_now(),
            ended_at = CASE WHEN %(state)s IN ('completed', 'cancelled') THEN waypost_now() ELSE ended_at END
-    WHERE tenant_id = %(tenant)s AND id = %(run)s RETURNING campaign_id
+    WHERE tenant_id = %(tenant)s AND id = %(run)s RETURNING campaign_id, number
 )
 UPDATE campaigns c SET state = %(state)s, updated_at = waypost_now() FROM changed
-WHERE c.tenant_id = %(tenant)s AND c.id = changed.campaign_id
+WHERE c.tenant_id = %(tenant)s AND c.id = changed.campaign_id AND c.last_run = changed.number
 """
 
 
 async def set_state(connection: Connection, *, tenant: UUID, run: UUID, state: str, reason: str | None) -> None:
-    """Move a run, and its campaign with it. The caller holds the run's row."""
+    """Move a run, and its campaign with it where the run is its last. The caller holds the run's row."""
     await connection.execute(_SET_STATE, {"tenant": tenant, "run": run, "state": state, "reason": reason})
 
 

@@ -168,6 +168,7 @@ class CampaignRow(SQLModel, table=True):
     definition: dict[str, Any] = must(JSON)
     state: str = filled(Text)
     last_run: int = filled(Integer)
+    next_at: datetime | None = may(AT)
     version: int = filled(Integer)
     created_at: datetime = filled(AT)
     updated_at: datetime = filled(AT)

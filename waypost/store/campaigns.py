@@ -4,7 +4,7 @@ A campaign's row is locked before its run's. Who pauses, halts or cancels takes 
 are under way commit first, and no later one passes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -65,6 +65,22 @@ async def get_campaign(
     if row is None:
         raise NotFoundError("campaign")
     return row, await _last_run(session, row, lock=lock)
+
+
+async def earlier_runs(session: AsyncSession, campaign: CampaignRow) -> Sequence[CampaignRunRow]:
+    """Runs before the last one that are not over, locked: a recurring campaign's next time may come before that."""
+    query = (
+        select(CampaignRunRow)
+        .where(
+            col(CampaignRunRow.tenant_id) == campaign.tenant_id,
+            col(CampaignRunRow.campaign_id) == campaign.id,
+            col(CampaignRunRow.number) < campaign.last_run,
+            col(CampaignRunRow.state).not_in([state.value for state in OVER]),
+        )
+        .order_by(col(CampaignRunRow.number))
+        .with_for_update()
+    )
+    return (await session.exec(query)).all()
 
 
 async def list_campaigns(session: AsyncSession, tenant: UUID, *, after: Place | None, limit: int) -> Page[CampaignRow]:
