@@ -116,8 +116,13 @@ def _told(attempt: LedgerAttempt, events: Sequence[Evidence]) -> LedgerAttempt:
     if attempt.send_event_at is not None:
         first.append(attempt.send_event_at)
     named = (event.provider_message_id for event in events if event.provider_message_id)
-    return replace(
-        attempt,
+    # Not replace(), which takes five times as long: this runs once an event of the feed.
+    return LedgerAttempt(
+        id=attempt.id,
+        number=attempt.number,
+        state=attempt.state,
+        resolution=attempt.resolution,
+        dup_accept=attempt.dup_accept,
         send_event_at=min(first, default=None),
         provider_message_id=attempt.provider_message_id or next(named, None),
     )

@@ -41,4 +41,6 @@ class DeliveryStatus:
                 return self
 
     def _climb(self, to: Delivery) -> "DeliveryStatus":
-        return replace(self, delivery=max(self.delivery, to, key=_RANK.__getitem__))
+        if _RANK[to] <= _RANK[self.delivery]:
+            return self
+        return DeliveryStatus(to, self.bounced, self.complained, self.undeliverable)

@@ -115,7 +115,7 @@ def _reason(kind: EventKind, *, permanent: bool) -> SuppressionReason | None:
 # The stronger reason stays, whichever came first: what a person decided, what a recipient said, then what was found.
 _SUPPRESS = """
 INSERT INTO suppressions (tenant_id, id, channel, address, reason, message_id)
-SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::uuid[])
+SELECT * FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::uuid[])
 ON CONFLICT (tenant_id, channel, address) DO UPDATE SET reason = excluded.reason, message_id = excluded.message_id
 WHERE array_position(ARRAY['unsubscribed', 'bounce', 'stop', 'complaint', 'manual'], excluded.reason)
     > array_position(ARRAY['unsubscribed', 'bounce', 'stop', 'complaint', 'manual'], suppressions.reason)
@@ -154,7 +154,7 @@ _RANK = {
 _COUNT_SOFT = """
 WITH counted AS (
     INSERT INTO soft_bounces (tenant_id, channel, address, count, last_at)
-    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::timestamptz[]) ORDER BY 1, 2, 3
+    SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %s::int[], %b::timestamptz[]) ORDER BY 1, 2, 3
     ON CONFLICT (tenant_id, channel, address) DO UPDATE
         SET count = soft_bounces.count + excluded.count, last_at = GREATEST(soft_bounces.last_at, excluded.last_at)
     RETURNING tenant_id, channel, address, count
@@ -186,7 +186,7 @@ async def _count_soft_bounces(connection: Connection, changes: Sequence[Change])
 
 _CLEAR_SOFT = """
 DELETE FROM soft_bounces s
-USING unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[]) AS e (tenant_id, channel, address, at)
+USING unnest(%b::uuid[], %b::text[], %b::text[], %b::timestamptz[]) AS e (tenant_id, channel, address, at)
 WHERE s.tenant_id = e.tenant_id AND s.channel = e.channel AND s.address = e.address AND s.last_at < e.at
 """
 

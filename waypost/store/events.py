@@ -33,8 +33,8 @@ INSERT INTO provider_events (account_id, event_id, kind, tenant_id, message_id, 
                              recipient, permanent, machine, code, occurred_at, raw)
 SELECT e.account_id, e.event_id, e.kind, a.tenant_id, a.message_id, e.attempt_id, e.provider_message_id,
        e.recipient, e.permanent, e.machine, e.code, e.occurred_at, e.raw
-FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::text[], %s::text[], %s::bool[], %s::bool[], %s::text[],
-            %s::timestamptz[], %b::text[])
+FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::uuid[], %b::text[], %b::text[], %b::bool[], %b::bool[], %b::text[],
+            %b::timestamptz[], %b::text[])
     AS e (account_id, event_id, kind, attempt_id, provider_message_id, recipient, permanent, machine, code,
           occurred_at, raw)
 LEFT JOIN attempts a ON a.id = e.attempt_id AND a.account_id = e.account_id
@@ -103,7 +103,7 @@ FOR UPDATE SKIP LOCKED
 _LOCK_ATTEMPTS = """
 SELECT a.tenant_id, a.message_id, a.id, a.number, a.state, a.resolution, a.dup_accept, a.send_event_at,
        a.provider_message_id
-FROM unnest(%s::uuid[], %s::uuid[]) AS k (tenant_id, message_id)
+FROM unnest(%b::uuid[], %b::uuid[]) AS k (tenant_id, message_id)
 JOIN attempts a ON a.tenant_id = k.tenant_id AND a.message_id = k.message_id
 ORDER BY a.tenant_id, a.message_id, a.number
 FOR NO KEY UPDATE OF a
@@ -112,7 +112,7 @@ FOR NO KEY UPDATE OF a
 _LOCK_MESSAGES = """
 SELECT m.tenant_id, m.id, m.channel, m.address, m.source, m.source_id, m.fallback_after,
        m.outcome, m.outcome_reason, m.delivery, m.bounced, m.complained, m.undeliverable
-FROM unnest(%s::uuid[], %s::uuid[]) AS k (tenant_id, id)
+FROM unnest(%b::uuid[], %b::uuid[]) AS k (tenant_id, id)
 JOIN messages m ON m.tenant_id = k.tenant_id AND m.id = k.id
 ORDER BY m.tenant_id, m.id
 FOR NO KEY UPDATE OF m
@@ -122,7 +122,7 @@ _WRITE_ATTEMPTS = """
 UPDATE attempts a SET state = e.state, resolution = e.resolution, dup_accept = e.dup_accept,
        send_event_at = e.send_event_at, provider_message_id = e.provider_message_id,
        resolved_at = CASE WHEN e.resolution IS DISTINCT FROM a.resolution THEN waypost_now() ELSE a.resolved_at END
-FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::bool[], %s::timestamptz[], %s::text[])
+FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::bool[], %b::timestamptz[], %b::text[])
     AS e (tenant_id, id, state, resolution, dup_accept, send_event_at, provider_message_id)
 WHERE a.tenant_id = e.tenant_id AND a.id = e.id
 """
@@ -133,7 +133,7 @@ UPDATE messages m SET outcome = e.outcome, outcome_reason = e.outcome_reason, de
        phase = CASE WHEN e.outcome IS NULL THEN m.phase ELSE 'closed' END,
        hold_reason = CASE WHEN e.outcome IS NULL THEN m.hold_reason END,
        outcome_at = CASE WHEN e.outcome IS DISTINCT FROM m.outcome THEN waypost_now() ELSE m.outcome_at END
-FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::bool[], %s::bool[], %s::bool[])
+FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::bool[], %b::bool[], %b::bool[])
     AS e (tenant_id, id, outcome, outcome_reason, delivery, bounced, complained, undeliverable)
 WHERE m.tenant_id = e.tenant_id AND m.id = e.id
 """
