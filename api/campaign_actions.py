@@ -43,10 +43,10 @@ async def duplicate_campaign(
 ) -> CampaignShown:
     """Make a draft of another key that says the same. A copy that is there already and says the same is the answer."""
     async with services.app_db.session(caller.tenant_id) as session:
-        campaign, _ = await store.get_campaign(session, caller.tenant_id, key)
+        campaign, _ = await store.get_campaign(session, caller.tenant_id, key, mode=caller.mode)
         name = body.name or campaign.name
         try:
-            copy, _ = await store.get_campaign(session, caller.tenant_id, body.key, lock=True)
+            copy, _ = await store.get_campaign(session, caller.tenant_id, body.key, mode=caller.mode, lock=True)
         except NotFoundError:
             await store.put_campaign(
                 session,
@@ -66,7 +66,7 @@ async def duplicate_campaign(
 async def approve_campaign(caller: Writer, services: WithServices, key: SlugPath) -> CampaignShown:
     """Let a run go out that is larger than the tenant's `approval_over`. Which key did it, and when, is kept."""
     async with services.app_db.session(caller.tenant_id) as session:
-        campaign, run = await store.get_campaign(session, caller.tenant_id, key, lock=True)
+        campaign, run = await store.get_campaign(session, caller.tenant_id, key, mode=caller.mode, lock=True)
         run = require_run(run, key)
         if run.state == RunState.PAUSED and run.state_reason == NEEDS_APPROVAL:
             run.approved_at, run.approved_by = NOW, caller.key_id
@@ -84,7 +84,7 @@ async def approve_campaign(caller: Writer, services: WithServices, key: SlugPath
 async def choose_winner(caller: Writer, services: WithServices, key: SlugPath, body: WinnerInput) -> CampaignShown:
     """Send this variant to those who wait for the winner, whatever the counts say. Said twice, it is said once."""
     async with services.app_db.session(caller.tenant_id) as session:
-        _, run = await store.get_campaign(session, caller.tenant_id, key, lock=True)
+        _, run = await store.get_campaign(session, caller.tenant_id, key, mode=caller.mode, lock=True)
         run = require_run(run, key)
         winner = _variant(run, body.variant)
         if run.winner != winner:
@@ -104,7 +104,7 @@ async def resend_failed(caller: Writer, services: WithServices, key: SlugPath) -
     Only once the last run is over. Asked again while the resend is under way, it tells of the same run.
     """
     async with services.app_db.session(caller.tenant_id) as session:
-        campaign, run = await store.get_campaign(session, caller.tenant_id, key, lock=True)
+        campaign, run = await store.get_campaign(session, caller.tenant_id, key, mode=caller.mode, lock=True)
         run = require_run(run, key)
         if run.state in LIVING and run.kind != RESEND:
             raise ConflictError(f"Run {run.number} is {run.state}; wait until it is over.", code="campaign_not_over")

@@ -48,7 +48,7 @@ class Progress(BaseModel):
 @router.get("/v1/campaigns/{key}/progress", response_class=Response, responses={**_STREAM, **problems(409)})
 async def watch_progress(caller: Reader, services: WithServices, key: SlugPath, run: RunNumber = None) -> Response:
     """Follow a run until it is over. What is sent is exact at its moment, and costs one look at the counts."""
-    of = await find_run(services, caller.tenant_id, key, run)
+    of = await find_run(services, caller, key, run)
     services.streams.check(caller.tenant_id)
     return StreamingResponse(_events(services, of.row.tenant_id, of.row.id), media_type=_MEDIA_TYPE, headers=_HEADERS)
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from api.campaigns import CountsShown, Reader, RunShown, not_scheduled, show_run
 from api.csv_rows import MEDIA_TYPE, Format, csv_lines, wants_csv
 from api.cursors import MAX_PAGE
+from api.dependencies import Caller
 from api.fields import Listing, Shown, SlugPath
 from api.problems import ApiError, FieldError
 from api.routes import guarded_router, problems
@@ -181,7 +182,7 @@ async def list_recipients(
 
     A page of a filtered list may hold fewer rows than `limit`, or none: go on while there is a `next_cursor`.
     """
-    of = await find_run(services, caller.tenant_id, key, run)
+    of = await find_run(services, caller, key, run)
     which = asked.of(of)
     if wants_csv(request, format):
         return StreamingResponse(_export(services, of, which), media_type=MEDIA_TYPE)
@@ -204,7 +205,7 @@ async def get_report(
     format: Format = None,
 ) -> ReportShown | Response:
     """A run's counts: all, by variant, by domain, by five minutes. They are exact at the moment of asking."""
-    of = await find_run(services, caller.tenant_id, key, run)
+    of = await find_run(services, caller, key, run)
     if wants_csv(request, format):
         return Response(csv_lines(await _table(services, of, table)), media_type=MEDIA_TYPE)
     counts, buckets = await _counts(services, of.row)
@@ -217,10 +218,10 @@ async def get_report(
     )
 
 
-async def find_run(services: Services, tenant: UUID, key: str, number: int | None) -> _Run:
+async def find_run(services: Services, caller: Caller, key: str, number: int | None) -> _Run:
     """The run of that number, or the last one. Raises `NotFoundError`, or `ConflictError` for a draft."""
-    async with services.app_db.session(tenant) as session:
-        _, row = await store.find_run(session, tenant, key, number)
+    async with services.app_db.session(caller.tenant_id) as session:
+        _, row = await store.find_run(session, caller.tenant_id, key, number, mode=caller.mode)
     if row is None:
         raise not_scheduled(key)
     return _Run(row=row, names=[content["name"] for content in row.definition["contents"]])

@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.campaigns import Writer
+from api.dependencies import Caller
 from api.fields import Body, ExternalId, SlugPath
 from api.message_intake import Asked
 from api.message_models import BatchVerdicts, MessageIn
@@ -89,7 +90,7 @@ async def send_test(
     Each is an ordinary transactional message: no topic, cap or quiet hours stand against it, and it counts nowhere.
     """
     people = await _people(services, caller.tenant_id, body)
-    test = await _test(services, caller.tenant_id, key, body.variant)
+    test = await _test(services, caller, key, body.variant)
     asked = []
     for place, (to, person) in enumerate(zip(body.to, people, strict=True)):
         rendered = await asyncio.get_running_loop().run_in_executor(services.workshop, _render, test, person)
@@ -111,9 +112,10 @@ async def _people(services: Services, tenant: UUID, body: SendTestInput) -> Sequ
     return [found[name].model_dump(include=set(_SAMPLE)) if name is not None else _SAMPLE for name in asked]
 
 
-async def _test(services: Services, tenant: UUID, key: str, variant: str | None) -> _Test:
+async def _test(services: Services, caller: Caller, key: str, variant: str | None) -> _Test:
+    tenant = caller.tenant_id
     async with services.app_db.session(tenant) as session:
-        campaign, _ = await store.get_campaign(session, tenant, key)
+        campaign, _ = await store.get_campaign(session, tenant, key, mode=caller.mode)
         definition = CampaignDefinition.model_validate(campaign.definition)
         found = await get_template(session, tenant, _chosen(definition, variant).template)
         name = await tenant_name(session, tenant)

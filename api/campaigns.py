@@ -120,9 +120,11 @@ async def put_campaign(caller: Writer, services: WithServices, key: SlugPath, bo
 
 @router.get("/v1/campaigns")
 async def list_campaigns(caller: Reader, services: WithServices, page: AskedPage) -> Listing[CampaignSummary]:
-    """Campaigns in the order they were made."""
+    """Campaigns of the key's own mode, in the order they were made."""
     async with services.app_db.session(caller.tenant_id) as session:
-        found = await store.list_campaigns(session, caller.tenant_id, after=page.after, limit=page.limit)
+        found = await store.list_campaigns(
+            session, caller.tenant_id, mode=caller.mode, after=page.after, limit=page.limit
+        )
     return listing(found, CampaignSummary.model_validate)
 
 
@@ -130,7 +132,7 @@ async def list_campaigns(caller: Reader, services: WithServices, page: AskedPage
 async def get_campaign(caller: Reader, services: WithServices, key: SlugPath) -> CampaignShown:
     """A campaign and its last run, with exact counts of this moment."""
     async with services.app_db.session(caller.tenant_id) as session:
-        campaign, run = await store.get_campaign(session, caller.tenant_id, key)
+        campaign, run = await store.get_campaign(session, caller.tenant_id, key, mode=caller.mode)
     counts = None if run is None else await run_counts(services, run)
     return _show(services, campaign, run, counts)
 
@@ -139,7 +141,7 @@ async def get_campaign(caller: Reader, services: WithServices, key: SlugPath) ->
 async def schedule_campaign(caller: Writer, services: WithServices, key: SlugPath) -> CampaignShown:
     """Make the draft's run, at its time or at once. Asked again, it tells of the same run."""
     async with services.app_db.session(caller.tenant_id) as session:
-        campaign, run = await store.get_campaign(session, caller.tenant_id, key, lock=True)
+        campaign, run = await store.get_campaign(session, caller.tenant_id, key, mode=caller.mode, lock=True)
         if run is None:
             frozen = await freeze_run(services, session, campaign)
             campaign.next_at = next_time(frozen)
@@ -157,7 +159,7 @@ async def pause_campaign(caller: Writer, services: WithServices, key: SlugPath) 
 async def resume_campaign(caller: Writer, services: WithServices, key: SlugPath) -> CampaignShown:
     """Go on after a pause or a halt. A run that waits for an approval is approved instead."""
     async with services.app_db.session(caller.tenant_id) as session:
-        campaign, run = await store.get_campaign(session, caller.tenant_id, key, lock=True)
+        campaign, run = await store.get_campaign(session, caller.tenant_id, key, mode=caller.mode, lock=True)
         run = require_run(run, key)
         if run.state not in LIVING and campaign.state != RunState.PAUSED:
             raise over(run)
@@ -196,7 +198,7 @@ async def _move(caller: Caller, services: WithServices, key: str, to: RunState, 
     Between its runs such a campaign is itself paused or cancelled.
     """
     async with services.app_db.session(caller.tenant_id) as session:
-        campaign, run = await store.get_campaign(session, caller.tenant_id, key, lock=True)
+        campaign, run = await store.get_campaign(session, caller.tenant_id, key, mode=caller.mode, lock=True)
         run = require_run(run, key)
         if campaign.state != to:
             if run.state not in LIVING and campaign.next_at is None:

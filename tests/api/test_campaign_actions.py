@@ -40,6 +40,21 @@ async def test_a_copy_is_a_draft_that_says_the_same_and_is_made_once(api: Api) -
     await problem(_post(tenant, "duplicate", {"key": "other"}), 409, "name_taken")
 
 
+async def test_a_key_of_the_other_mode_neither_sees_nor_moves_nor_takes_a_campaign(api: Api) -> None:
+    tenant = await tenant_with_contacts(api, "modes", contacts=1)
+    await scheduled(tenant, "news")
+    other = await api.key(tenant.id, mode="live")
+    for what in ("", "/recipients", "/report", "/progress"):
+        await problem(other.client.get(f"/v1/campaigns/news{what}"), 404, "not_found")
+    for action in ("schedule", "pause", "resume", "cancel", "approve", "resend-failed"):
+        await problem(_post(other, action), 404, "not_found")
+    await problem(_post(other, "send-test", {"to": [{"contact": "c-0"}]}), 404, "not_found")
+    await problem(_post(other, "choose-winner", {"variant": "A"}), 404, "not_found")
+    await problem(_post(other, "duplicate", {"key": "copy"}), 404, "not_found")
+    await problem(other.client.put("/v1/campaigns/news", json=campaign()), 409, "name_taken")
+    assert (await ok(other.client.get("/v1/campaigns")))["data"] == []
+
+
 async def test_a_test_is_marked_rendered_for_its_reader_and_transactional(api: Api, module_database: Database) -> None:
     tenant = await tenant_with_contacts(api, "test", contacts=2)
     odd = {"email": "odd@example.com", "attributes": {"first_name": "{{ data.x }}{% if %}"}}

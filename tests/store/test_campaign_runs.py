@@ -187,7 +187,7 @@ async def test_who_pauses_and_who_decides_lock_in_the_same_order(
     async def caller() -> None:
         for state in (RunState.PAUSED, RunState.SENDING) * 10:
             async with app.session(ledger.tenant) as session:
-                row, found = await get_campaign(session, ledger.tenant, campaign["key"], lock=True)
+                row, found = await get_campaign(session, ledger.tenant, campaign["key"], mode="test", lock=True)
                 assert found is not None
                 await move_run(session, row, found, state=state, reason=None)
 

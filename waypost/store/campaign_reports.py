@@ -190,12 +190,12 @@ _SLOW = "SET LOCAL statement_timeout = {}"
 
 
 async def find_run(
-    session: AsyncSession, tenant: UUID, key: str, number: int | None
+    session: AsyncSession, tenant: UUID, key: str, number: int | None, *, mode: str
 ) -> tuple[CampaignRow, CampaignRunRow | None]:
-    """A campaign and its run of that number, or its last one. Raises `NotFoundError`."""
+    """A campaign of that mode and its run of that number, or its last one. Raises `NotFoundError`."""
     query = select(CampaignRow).where(col(CampaignRow.tenant_id) == tenant, col(CampaignRow.key) == key)
     campaign = (await session.exec(query)).one_or_none()
-    if campaign is None:
+    if campaign is None or campaign.mode != mode:
         raise NotFoundError("campaign")
     run = (
         await session.exec(

@@ -44,12 +44,14 @@ async def put_campaign(
             definition=dict(definition),
         )
         session.add(row)
+    elif row.mode != mode:
+        raise ConflictError(f"There is a campaign of that key for {row.mode} keys.", code="name_taken", field="key")
     elif row.state != "draft":
         raise ConflictError(
             f"This campaign is {row.state}; a draft alone can be changed. Duplicate it.", code="campaign_not_draft"
         )
     else:
-        row.name, row.mode, row.definition = name, mode, dict(definition)
+        row.name, row.definition = name, dict(definition)
         row.version += 1
         row.updated_at = NOW
     await session.flush()
@@ -58,11 +60,12 @@ async def put_campaign(
 
 
 async def get_campaign(
-    session: AsyncSession, tenant: UUID, key: str, *, lock: bool = False
+    session: AsyncSession, tenant: UUID, key: str, *, mode: str, lock: bool = False
 ) -> tuple[CampaignRow, CampaignRunRow | None]:
-    """A campaign and its last run. Raises `NotFoundError`."""
+    """A campaign and its last run. Raises `NotFoundError`, also for a campaign of the other mode: no test key moves a
+    live one."""
     row = await _find(session, tenant, key, lock=lock)
-    if row is None:
+    if row is None or row.mode != mode:
         raise NotFoundError("campaign")
     return row, await _last_run(session, row, lock=lock)
 
@@ -83,9 +86,11 @@ async def earlier_runs(session: AsyncSession, campaign: CampaignRow) -> Sequence
     return (await session.exec(query)).all()
 
 
-async def list_campaigns(session: AsyncSession, tenant: UUID, *, after: Place | None, limit: int) -> Page[CampaignRow]:
-    """A tenant's campaigns in the order they were made."""
-    query = select(CampaignRow).where(col(CampaignRow.tenant_id) == tenant)
+async def list_campaigns(
+    session: AsyncSession, tenant: UUID, *, mode: str, after: Place | None, limit: int
+) -> Page[CampaignRow]:
+    """A tenant's campaigns of a mode, in the order they were made."""
+    query = select(CampaignRow).where(col(CampaignRow.tenant_id) == tenant, col(CampaignRow.mode) == mode)
     return await fetch_page(session, query, CampaignRow, after=after, limit=limit)
 
 
