@@ -5,7 +5,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from prometheus_client import Counter, Histogram
@@ -15,15 +15,19 @@ from activities.campaign_composing import Prepared
 from activities.campaign_facts import RunRules
 from activities.contracts.campaigns import PageResult, PageStep
 from activities.doors import Door, DoorBusyError
-from activities.failures import FENCE_PASSED, QUOTA_RETRY, Consequence, consequence
+from activities.failures import FENCE_PASSED, QUOTA_RETRY, Consequence, consequence, judge_denied
+from waypost.messaging.addresses import address_key
 from waypost.messaging.gate import FREQUENCY_CAP
-from waypost.messaging.provider import ProviderReply
-from waypost.messaging.values import Channel, Outcome, Phase
+from waypost.messaging.provider import ProviderReply, ReplyKind
+from waypost.messaging.values import AttemptState, Channel, Outcome, Phase, SuppressionReason
+from waypost.store.attempts import Ending
 from waypost.store.budgets import pause_account, slow_down
 from waypost.store.campaign_pages import Judged, LoadedRun, Recipient, claim_many, record_many, settle_many
 from waypost.store.campaign_throttle import take_throttle
 from waypost.store.caps import give_back_caps, give_back_just_taken, take_caps
 from waypost.store.database import Connection, Database, DatabaseAway
+from waypost.store.denials import denials
+from waypost.store.event_effects import Suppression, suppress
 
 STOPPED_AGAIN = timedelta(seconds=30)
 BUSY_AGAIN = timedelta(seconds=1)
@@ -64,11 +68,12 @@ class Calls:
         """All of a group, in as many calls as budget and throttle make of it."""
         run = rules.run
         left = sorted(group, key=lambda one: one.recipient.id)
+        alone: list[Prepared] = []
         judged_at = time.monotonic()
-        while left and page.stop is None and time.monotonic() - judged_at < _FRESH_S:
+        while (left or alone) and page.stop is None and time.monotonic() - judged_at < _FRESH_S:
             try:
                 async with door.slot(_PATIENCE.total_seconds()):
-                    wanted = await self._throttled(page, run, len(left))
+                    wanted = await self._throttled(page, run, len(left) or 1)
                     if wanted == 0:
                         return
                     granted = await self._budgets.take_many(
@@ -79,8 +84,11 @@ class Calls:
                         wanted=wanted,
                         patience=_PATIENCE,
                     )
-                    now, left = left[:granted], left[granted:]
-                    await _to_its_end(self._call(page, rules, door, now))
+                    if left:
+                        now, left = left[:granted], left[granted:]
+                    else:
+                        now, alone = alone[:1], alone[1:]
+                    alone += await _to_its_end(self._call(page, rules, door, now))
             except DoorBusyError:
                 page.stop = wait(run, BUSY_AGAIN, "every call of the account is taken")
             except BudgetExhaustedError as exhausted:
@@ -103,23 +111,49 @@ class Calls:
                 await pause_account(connection, account=run.account_id, reason="daily_quota", retry=QUOTA_RETRY)
         page.stop = wait(run, STOPPED_AGAIN if quota else BUSY_AGAIN, "daily quota" if quota else "send rate")
 
-    async def _call(self, page: Page, rules: RunRules, door: Door, group: Sequence[Prepared]) -> None:
+    async def _call(self, page: Page, rules: RunRules, door: Door, group: Sequence[Prepared]) -> list[Prepared]:
+        """Claim, call, record. Whom a refusal of the whole call may not mean is returned, to be tried alone."""
         run = rules.run
         claimed_at = time.monotonic()
         mine = await self._claim(page, rules, group)
         if len(mine) < len(group):
             await self._budgets.give_back_some(run.account_id, len(group) - len(mine))
         if not mine:
-            return
-        replies = await _replies(door, mine, claimed_at)
-        endings = [
-            FENCE_ENDING if reply is None else consequence(reply, second_try_left=False, at_most_once=run.at_most_once)
-            for reply in replies
-        ]
+            return []
+        replies = await self._judge_denied(run, mine, await _replies(door, mine, claimed_at))
+        endings = [_weigh(reply, run) for reply in replies]
         await self._record(rules, mine, endings)
         _CALLS.observe(time.monotonic() - claimed_at)
         self._count(page, endings)
         await self._tell_account(page, run, endings)
+        return [_again(one) for one, what in zip(mine, endings, strict=True) if what.ending.reason == REFUSED_TOGETHER]
+
+    async def _judge_denied(
+        self, run: LoadedRun, mine: Sequence[Prepared], replies: Sequence[ProviderReply | None]
+    ) -> Sequence[ProviderReply | None]:
+        """Whose a denial is: the account's, or the message's own. One look tells it of a whole call."""
+        denied = [
+            (one, reply)
+            for one, reply in zip(mine, replies, strict=True)
+            if reply is not None and reply.kind is ReplyKind.DENIED
+        ]
+        if not denied:
+            return replies
+        one, reply = denied[0]
+        try:
+            async with self._relay.transaction() as connection:
+                seen = await denials(
+                    connection,
+                    tenant=run.tenant_id,
+                    message=one.recipient.id,
+                    account=run.account_id,
+                    code=reply.code,
+                )
+        except DatabaseAway:
+            return replies
+        return [
+            judge_denied(each, seen) if each is not None and each.kind is ReplyKind.DENIED else each for each in replies
+        ]
 
     async def _claim(self, page: Page, rules: RunRules, group: Sequence[Prepared]) -> list[Prepared]:
         """Caps and claim in one transaction: two campaigns of the same second cannot both pass a contact's cap."""
@@ -180,6 +214,9 @@ class Calls:
                 tenant=run.tenant_id,
                 endings=[(one.ask.attempt, what.ending) for one, what in zip(mine, endings, strict=True)],
             )
+            await suppress(
+                connection, [_stopped(run, one) for one, what in zip(mine, endings, strict=True) if what.suppress]
+            )
 
     def _count(self, page: Page, endings: Sequence[Consequence]) -> None:
         for what in endings:
@@ -218,7 +255,46 @@ class Calls:
                 _RECIPIENTS.labels(one.outcome).inc()
 
 
-FENCE_ENDING = Consequence(ending=FENCE_PASSED)
+_FENCE_ENDING = Consequence(ending=FENCE_PASSED)
+REFUSED_TOGETHER = "refused_together"
+"""A bulk call was refused as a whole, for one of its messages or for all: each is tried alone."""
+
+
+def _weigh(reply: ProviderReply | None, run: LoadedRun) -> Consequence:
+    if reply is None:
+        return _FENCE_ENDING
+    if reply.kind is ReplyKind.REJECTED and reply.of_whole_call:
+        return Consequence(
+            ending=Ending(
+                state=AttemptState.VOID,
+                phase=Phase.READY,
+                code=reply.code,
+                reason=REFUSED_TOGETHER,
+                retry_after=BUSY_AGAIN,
+            )
+        )
+    return consequence(reply, second_try_left=False, at_most_once=run.at_most_once)
+
+
+def _again(one: Prepared) -> Prepared:
+    """The same for its next attempt."""
+    ask = replace(one.ask, number=one.ask.number + 1)
+    return Prepared(
+        recipient=replace(one.recipient, attempts=one.recipient.attempts + 1),
+        ask=ask,
+        rendered=replace(one.rendered, attempt_id=ask.attempt),
+    )
+
+
+def _stopped(run: LoadedRun, one: Prepared) -> Suppression:
+    channel = Channel(run.channel)
+    return Suppression(
+        tenant_id=run.tenant_id,
+        channel=channel,
+        address=address_key(channel, one.recipient.address),
+        reason=SuppressionReason.STOP,
+        message_id=one.recipient.id,
+    )
 
 
 async def _replies(door: Door, mine: Sequence[Prepared], claimed_at: float) -> Sequence[ProviderReply | None]:
@@ -259,11 +335,14 @@ def judged_as(
     )
 
 
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+_T = TypeVar("_T")
+
+
+async def _to_its_end(work: Coroutine[Any, Any, _T]) -> _T:
     """Claim, call and record run to their end, whoever cancels the activity meanwhile: a deploy makes no unknowns."""
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise

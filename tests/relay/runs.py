@@ -42,11 +42,12 @@ async def add_template(ledger: Ledger, content: dict[str, Any]) -> UUID:
     """A template with one version."""
     identity = uuid4()
     base = {"tenant_id": ledger.tenant}
+    whole = {"channel": content["channel"], "default_locale": "en", "locales": {"en": content}}
     await ledger.insert(
         "templates", **base, id=identity, key=str(identity), channel=content["channel"], current_version=1
     )
     await ledger.insert(
-        "template_versions", **base, template_id=identity, version=1, content=Jsonb(content), content_hash=b""
+        "template_versions", **base, template_id=identity, version=1, content=Jsonb(whole), content_hash=b""
     )
     return identity
 
