@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,13 +17,14 @@ from activities.campaign_composing import CampaignComposer
 from activities.campaign_pages import Pages
 from activities.campaigns import CampaignActivities
 from activities.composing import Composer
-from activities.contracts.campaigns import PageInput, PageResult, Progress, RunInput
+from activities.contracts.campaigns import PageInput, PageResult, PageStep, Progress, RunInput
 from activities.doors import Doors
 from tests.activities.sending_bench import account
 from tests.relay.ledger import Ledger
+from tests.relay.runs import SMS, add_contacts, add_run, freeze_all, outcomes, run_row
 from waypost.messaging.link_tokens import LinkSigner
 from waypost.messaging.provider import Credentials, ProviderAccount, Sender
-from waypost.messaging.values import FeedKind, Lane, ProviderKind
+from waypost.messaging.values import Channel, FeedKind, Lane, ProviderKind
 from waypost.providers.accounts import open_sender
 from waypost.providers.deadlines import Deadlines
 from waypost.simulators.running import RunningSimulator
@@ -96,3 +100,27 @@ class CampaignBench:
     def got(self) -> Counter[str]:
         """What the provider accepted on this account, by address: the truth."""
         return Counter(str(entry["recipient"]) for entry in self.control.log() if entry["account"] == self.key)
+
+
+async def sending(bench: CampaignBench, count: int, *, how: dict[str, Any] | None = None, **run: Any) -> UUID:
+    """A run that is sending to so many."""
+    await add_contacts(bench.ledger, count)
+    made = await add_run(bench.ledger, **run)
+    channel = Channel.SMS if run.get("contents") == [SMS] else Channel.EMAIL
+    await freeze_all(bench.relay, bench.ledger, made, channel=channel, **(how or {}))
+    return made
+
+
+async def to_the_end(bench: CampaignBench, run: UUID, *, seconds: float = 20) -> None:
+    """Page after page, waits cut short, until nothing is ready any more that may go out."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        result = await bench.page(run)
+        if result.step is PageStep.DONE or (result.step is PageStep.WAIT and result.at is None):
+            return
+        if result.at is not None and result.at - (await run_row(bench.ledger, run))["scheduled_at"] > timedelta(
+            hours=1
+        ):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(await outcomes(bench.ledger, run))

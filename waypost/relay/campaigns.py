@@ -60,8 +60,7 @@ class CampaignStarter:
             return False
         async with self._database.transaction() as connection:
             runs = await due_runs(connection, again=AGAIN, limit=BATCH)
-        for run in runs:
-            await self._drive(client, run)
+        await asyncio.gather(*(self._drive(client, run) for run in runs))
         return len(runs) == BATCH
 
     async def _drive(self, client: Client, run: DueRun) -> None:
