@@ -15,6 +15,7 @@ from temporalio import activity
 from activities.campaign_calls import BUSY_AGAIN, STOPPED_AGAIN, Calls, Page, judged_as, wait
 from activities.campaign_composing import CampaignComposer, Prepared
 from activities.campaign_facts import RunRules
+from activities.campaign_places import Look, Places
 from activities.composing import UNRENDERABLE
 from activities.contracts.campaigns import PageResult, PageStep
 from activities.doors import AccountUnusableError, Door, Doors
@@ -22,15 +23,8 @@ from activities.failures import UNUSABLE_RETRY
 from waypost.messaging.gate import Defer, Refuse, verdict
 from waypost.messaging.values import Outcome, RunState, TenantState
 from waypost.store.budgets import pause_account
-from waypost.store.campaign_pages import (
-    Judged,
-    LoadedRun,
-    Place,
-    Recipient,
-    due_recipients,
-    load_run,
-    still_open,
-)
+from waypost.store.campaign_open import StillOpen, next_due, still_open
+from waypost.store.campaign_pages import Judged, LoadedRun, Place, Recipient, load_run
 from waypost.store.database import Database
 
 logger = logging.getLogger(__name__)
@@ -56,6 +50,7 @@ class Pages:
         self._composer = composer
         self._doors = doors
         self._calls = calls
+        self._places = Places()
 
     async def send(self, tenant: UUID, run: UUID, shard: int) -> PageResult:
         """Send to the shard's due recipients for half a minute, or until none is due."""
@@ -69,48 +64,60 @@ class Pages:
 
     async def _send(self, page: Page, tenant: UUID, identity: UUID, shard: int) -> PageResult:
         until = time.monotonic() + PAGE_S
+        run: LoadedRun | None = None
         place: Place | None = None
         most = _LEAST
         while page.stop is None and time.monotonic() < until and not activity.is_worker_shutdown():
-            run, recipients = await self._load(tenant, identity, shard, place, most)
+            run, look = await self._load(tenant, identity, shard, place, most)
+            recipients = look.recipients
             if run is None or run.state in (RunState.CANCELLED, RunState.COMPLETED):
                 return PageResult(PageStep.ENDED, page.handed_over, page.ended)
             page.stop = _stopped(run)
             if page.stop is None and not recipients:
-                return await self._none_due(page, run, shard, found_any=place is not None)
+                return await self._none_due(page, run, shard, look.after)
             if page.stop is None:
                 place = (recipients[-1].due_at, recipients[-1].id)
                 began = time.monotonic()
                 await self._send_all(page, run, recipients)
                 most = max(_LEAST, most // 2) if time.monotonic() - began > _SLOW_S else min(_MOST, most * 2)
         await self._finish(page)
+        if page.stop is None and run is not None and place is not None:
+            self._places.passed(run=run, shard=shard, place=place)
         step = page.stop or PageResult(PageStep.MORE)
         return PageResult(step.step, page.handed_over, page.ended, step.at, step.reason)
 
     async def _load(
         self, tenant: UUID, run: UUID, shard: int, after: Place | None, most: int
-    ) -> tuple[LoadedRun | None, list[Recipient]]:
+    ) -> tuple[LoadedRun | None, Look]:
         async with self._app.transaction(tenant) as connection:
             found = await load_run(connection, tenant=tenant, run=run)
             if found is None or _stopped(found) is not None:
-                return found, []
-            return found, await due_recipients(connection, run=found, shard=shard, after=after, limit=most)
+                return found, Look(recipients=(), after=after)
+            return found, await self._places.look(connection, run=found, shard=shard, after=after, limit=most)
 
-    async def _none_due(self, page: Page, run: LoadedRun, shard: int, *, found_any: bool) -> PageResult:
+    async def _none_due(self, page: Page, run: LoadedRun, shard: int, after: Place | None) -> PageResult:
         """Nothing due behind the place: look from the start again if there was one; else wait, or be done."""
         await self._finish(page)
         if page.stop is not None:
             return PageResult(page.stop.step, page.handed_over, page.ended, page.stop.at, page.stop.reason)
-        async with self._app.transaction(run.tenant_id) as connection:
-            left = await still_open(connection, run=run, shard=shard)
+        left = await self._left(run, shard, after)
         if not left.any:
             return PageResult(PageStep.DONE, page.handed_over, page.ended)
-        if found_any and left.next_due is not None and left.next_due <= run.now:
+        if after is not None and left.next_due is not None and left.next_due <= run.now:
             return PageResult(PageStep.MORE, page.handed_over, page.ended)
         if left.next_due is None:
             return PageResult(PageStep.WAIT, page.handed_over, page.ended, reason="waits for evidence or a decision")
         at = max(left.next_due, run.now + BUSY_AGAIN)
         return PageResult(PageStep.WAIT, page.handed_over, page.ended, at, "waits for the next due time")
+
+    async def _left(self, run: LoadedRun, shard: int, after: Place | None) -> StillOpen:
+        """What is open behind the place; from the start where nothing is."""
+        async with self._app.transaction(run.tenant_id) as connection:
+            due = None if after is None else await next_due(connection, run=run, shard=shard, after=after)
+            if due is not None:
+                return StillOpen(any=True, next_due=due)
+            self._places.forget(run=run, shard=shard)
+            return await still_open(connection, run=run, shard=shard)
 
     async def _send_all(self, page: Page, run: LoadedRun, recipients: Sequence[Recipient]) -> None:
         door = await self._door(page, run)

@@ -17,6 +17,7 @@ from tests.relay.runs import add_contacts, add_run, freeze_all, outcomes, recipi
 from waypost.messaging.ids import topic_id
 from waypost.messaging.values import AttemptState, EventKind, Outcome, Phase
 from waypost.store.attempts import Ending
+from waypost.store.campaign_open import still_open
 from waypost.store.campaign_pages import (
     Ask,
     Judged,
@@ -27,7 +28,6 @@ from waypost.store.campaign_pages import (
     load_run,
     record_many,
     settle_many,
-    still_open,
 )
 from waypost.store.campaign_throttle import take_throttle
 from waypost.store.database import Database

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from waypost.bench import campaign, feedback, importing, tenants, transactional
+from waypost.bench import campaign, claim, feedback, importing, tenants, transactional
 from waypost.drills.report import Report, show
 
 app = typer.Typer(no_args_is_help=True, help="Measure against a control in the same run; exit 0 only within bounds.")
@@ -52,6 +52,17 @@ def run_campaign(
     """A campaign, against a bare loop of send_bulk_email and against Procrastinate with boto3."""
     plan = campaign.Plan(recipients=recipients, million=1_000_000 if million else None)
     _finish(campaign.run(data, plan, _tell), report)
+
+
+@app.command("claim")
+def run_claim(
+    report: ReportFile = None,
+    messages: Annotated[int, typer.Option(min=10_000, max=20_000_000, help="In the large ledger.")] = 5_000_000,
+    sent: Annotated[int, typer.Option(min=0, max=2_000_000, help="Recipients under the open transaction.")] = 300_000,
+    claims: Annotated[int, typer.Option(min=20, max=100_000, help="Of each kind, an arm.")] = 1_500,
+) -> None:
+    """A claim in a large ledger, and under a long transaction, against one in a ledger of 10,000."""
+    _finish(claim.run(claim.Plan(messages=messages, sent=sent, claims=claims), _tell), report)
 
 
 @app.command("import")

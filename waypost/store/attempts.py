@@ -19,6 +19,10 @@ Connection = AsyncConnection[Any]
 # tenant's row conflicts with the closer's and suspender's FOR UPDATE: no claim commits after theirs. The partial unique
 # index attempts_one_open is what makes a second open attempt impossible, whoever tries. A claimed row is `dispatched`,
 # for what is `ready` or `waiting` the sweeps may expire or cancel.
+#
+# (phase || ''), (state || ''), here and wherever a row is looked up by its key: no partial index is about that, so the
+# key's own index is taken. A partial index of open rows looks smaller than it is: to statistics it is all but empty,
+# and while a long transaction keeps vacuum away it holds an entry for whatever was sent meanwhile.
 _CLAIM = """
 WITH owner AS (
     SELECT id FROM tenants WHERE id = %(tenant)s AND state = 'active' FOR KEY SHARE
@@ -26,7 +30,7 @@ WITH owner AS (
     UPDATE messages m SET attempts = m.attempts + 1, phase = 'dispatched',
            dispatched_at = COALESCE(m.dispatched_at, waypost_now())
     FROM owner, provider_accounts a
-    WHERE m.tenant_id = owner.id AND m.id = %(message)s AND m.phase IN ('ready', 'dispatched', 'waiting')
+    WHERE m.tenant_id = owner.id AND m.id = %(message)s AND (m.phase || '') IN ('ready', 'dispatched', 'waiting')
       AND m.attempts = %(number)s - 1 AND m.outcome IS NULL AND m.cancel_requested_at IS NULL
       AND m.expires_at > waypost_now() AND a.id = m.account_id AND a.state = 'open'
     RETURNING m.tenant_id, m.id, m.account_id
@@ -81,7 +85,7 @@ class Ending:
 _RECORD = """
 WITH before AS (
     SELECT tenant_id, id, message_id, state FROM attempts
-    WHERE tenant_id = %(tenant)s AND id = %(attempt)s AND state IN ('in_flight', 'unknown', 'abandoned')
+    WHERE tenant_id = %(tenant)s AND id = %(attempt)s AND (state || '') IN ('in_flight', 'unknown', 'abandoned')
     FOR NO KEY UPDATE
 ), others AS (
     SELECT count(*) FILTER (WHERE o.state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent')) > 0 AS any_open,
@@ -174,7 +178,7 @@ async def record(connection: Connection, *, tenant: UUID, attempt: UUID, ending:
 _ABANDON = """
 WITH given_up AS (
     UPDATE attempts SET state = 'abandoned', resolution = 'login_code_retry', resolved_at = waypost_now()
-    WHERE tenant_id = %s AND id = %s AND state IN ('in_flight', 'unknown')
+    WHERE tenant_id = %s AND id = %s AND (state || '') IN ('in_flight', 'unknown')
     RETURNING tenant_id, message_id
 )
 UPDATE messages m SET phase = 'dispatched' FROM given_up g

@@ -115,7 +115,8 @@ Place = tuple[datetime, UUID]
 """Where in a shard's order (due, id) to look on."""
 
 # Recipients in the order of their index, cohort by cohort, each of the looked up rows by its whole key. `after` is only
-# where the last page of the same activity ended: what was put back behind it has a later due time.
+# where the shard's open rows begin as far as was seen: what is put back behind it has a later due time. Not
+# "IS NULL OR": in a generic plan that would be a filter, and no place to begin at.
 _PAGE = """
 WITH due AS MATERIALIZED (
     SELECT d.* FROM generate_series(0, %(cohort)s) AS c (cohort) CROSS JOIN LATERAL (
@@ -123,7 +124,7 @@ WITH due AS MATERIALIZED (
         FROM messages m
         WHERE m.run_id = %(run)s AND m.shard = %(shard)s AND m.cohort = c.cohort AND m.tenant_id = %(tenant)s
           AND m.phase <> 'closed' AND m.phase = 'ready' AND m.due_at <= waypost_now()
-          AND (%(at)s::timestamptz IS NULL OR (m.due_at, m.id) > (%(at)s, %(after)s::uuid))
+          AND (m.due_at, m.id) > (COALESCE(%(at)s::timestamptz, '-infinity'), %(after)s::uuid)
         ORDER BY m.due_at, m.id LIMIT %(limit)s) d
     ORDER BY d.due_at, d.id LIMIT %(limit)s
 )
@@ -161,38 +162,12 @@ async def due_recipients(
         "topic": run.topic_id,
         "capped": bool(run.frequency_caps),
         "at": after[0] if after else None,
-        "after": after[1] if after else None,
+        "after": after[1] if after else UUID(int=0),
         "limit": limit,
     }
     async with connection.cursor(row_factory=class_row(Recipient)) as cursor:
         await cursor.execute(_PAGE, values)
         return await cursor.fetchall()
-
-
-@dataclass(frozen=True, slots=True)
-class StillOpen:
-    """What is left of a shard when nothing is due. `next_due` None: all of it waits for evidence or a decision."""
-
-    any: bool
-    next_due: datetime | None
-
-
-_STILL_OPEN = """
-SELECT COALESCE((SELECT true FROM messages
-                 WHERE run_id = %(run)s AND shard = %(shard)s AND phase <> 'closed' LIMIT 1), false),
-       (SELECT min(n.due_at) FROM generate_series(0, %(cohort)s) AS c (cohort) CROSS JOIN LATERAL (
-            SELECT due_at FROM messages
-            WHERE run_id = %(run)s AND shard = %(shard)s AND cohort = c.cohort AND phase <> 'closed' AND phase = 'ready'
-            ORDER BY due_at LIMIT 1) n)
-"""
-
-
-async def still_open(connection: Connection, *, run: LoadedRun, shard: int) -> StillOpen:
-    """Whether a row of the shard is open, and when the next is due."""
-    values = {"run": run.id, "shard": shard, "cohort": run.open_cohort}
-    row = await (await connection.execute(_STILL_OPEN, values)).fetchone()
-    assert row is not None
-    return StillOpen(row[0], row[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +193,7 @@ class Ask:
 
 # The claim of one provider call. KEY SHARE on the tenant's row and on the run's conflicts with the FOR UPDATE of those
 # who close, suspend, pause, halt or cancel: no claim commits after theirs. Rows that another claim holds are its own.
+# (phase || ''): as attempts.claim says, so that a row is found by its key and not in an index of open rows.
 _CLAIM = """
 WITH owner AS (
     SELECT id FROM tenants WHERE id = %(tenant)s AND state = 'active' FOR KEY SHARE
@@ -232,13 +208,13 @@ WITH owner AS (
         AS a (message, number, attempt, content_hash, variant, template_id, template_version)
 ), held AS MATERIALIZED (
     SELECT m.id FROM asked a CROSS JOIN LATERAL (
-        SELECT id FROM messages WHERE tenant_id = %(tenant)s AND id = a.message AND phase = 'ready'
+        SELECT id FROM messages WHERE tenant_id = %(tenant)s AND id = a.message AND (phase || '') = 'ready'
         LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) m
 ), mine AS (
     UPDATE messages m SET attempts = a.number, phase = 'dispatched', dispatched_at = waypost_now(), hold_reason = NULL,
            variant = a.variant, template_id = a.template_id, template_version = a.template_version
     FROM open o, asked a JOIN held h ON h.id = a.message
-    WHERE m.tenant_id = %(tenant)s AND m.id = a.message AND m.run_id = o.id AND m.phase = 'ready'
+    WHERE m.tenant_id = %(tenant)s AND m.id = a.message AND m.run_id = o.id AND (m.phase || '') = 'ready'
       AND m.attempts = a.number - 1 AND m.outcome IS NULL AND m.cancel_requested_at IS NULL
       AND m.expires_at > waypost_now()
     RETURNING m.id, o.account_id
@@ -281,7 +257,7 @@ WITH given AS MATERIALIZED (
 ), before AS MATERIALIZED (
     SELECT a.id, a.message_id FROM given g CROSS JOIN LATERAL (
         SELECT id, message_id FROM attempts
-        WHERE tenant_id = %(tenant)s AND id = g.attempt AND state IN ('in_flight', 'unknown')
+        WHERE tenant_id = %(tenant)s AND id = g.attempt AND (state || '') IN ('in_flight', 'unknown')
         LIMIT 1 FOR NO KEY UPDATE) a
 ), ended AS (
     UPDATE attempts a SET state = g.state, recorded_at = waypost_now(), code = g.code,
@@ -347,7 +323,7 @@ WITH given AS (
                          %(untils)s::timestamptz[]) AS g (message, attempts, reason, outcome, until)
 ), held AS MATERIALIZED (
     SELECT m.id FROM given g CROSS JOIN LATERAL (
-        SELECT id FROM messages WHERE tenant_id = %(tenant)s AND id = g.message AND phase = 'ready'
+        SELECT id FROM messages WHERE tenant_id = %(tenant)s AND id = g.message AND (phase || '') = 'ready'
         LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) m
 ), settled AS (
     UPDATE messages m
@@ -357,7 +333,7 @@ WITH given AS (
         hold_reason = CASE WHEN g.outcome IS NULL THEN g.reason END,
         due_at = CASE WHEN g.outcome IS NULL THEN GREATEST(g.until, waypost_now() + interval '200 ms') ELSE m.due_at END
     FROM given g JOIN held h ON h.id = g.message
-    WHERE m.tenant_id = %(tenant)s AND m.id = g.message AND m.outcome IS NULL AND m.phase = 'ready'
+    WHERE m.tenant_id = %(tenant)s AND m.id = g.message AND m.outcome IS NULL AND (m.phase || '') = 'ready'
       AND m.attempts = g.attempts
     RETURNING m.tenant_id, m.id, m.due_at, g.outcome, g.reason
 )

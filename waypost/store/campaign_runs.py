@@ -157,6 +157,7 @@ SELECT COALESCE((SELECT true FROM messages WHERE run_id = %s AND phase <> 'close
 
 async def any_open(connection: Connection, *, run: UUID) -> bool:
     """Whether a recipient of the run has no outcome yet."""
+    await connection.execute("SET LOCAL statement_timeout = '60s'")  # campaign_open.patiently says why
     row = await (await connection.execute(_ANY_OPEN, (run,))).fetchone()
     assert row is not None
     return bool(row[0])

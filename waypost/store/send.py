@@ -156,7 +156,7 @@ WITH back AS (
     UPDATE messages SET phase = 'ready', hold_reason = %(reason)s, dispatched_at = NULL,
            due_at = GREATEST(COALESCE(%(until)s, waypost_now() + %(wait)s), waypost_now() + interval '200 ms')
     WHERE tenant_id = %(tenant)s AND id = %(message)s AND outcome IS NULL
-      AND phase IN ('ready', 'dispatched', 'waiting') AND attempts = %(attempts)s
+      AND (phase || '') IN ('ready', 'dispatched', 'waiting') AND attempts = %(attempts)s
     RETURNING tenant_id, id, due_at
 ), told AS (
     INSERT INTO verdicts (tenant_id, message_id, verdict, reason, until)
@@ -224,7 +224,7 @@ async def refuse(
 _HOLD = """
 WITH out_there AS (
     SELECT tenant_id, message_id FROM attempts
-    WHERE tenant_id = %s AND id = %s AND state IN ('in_flight', 'unknown') FOR NO KEY UPDATE
+    WHERE tenant_id = %s AND id = %s AND (state || '') IN ('in_flight', 'unknown') FOR NO KEY UPDATE
 )
 UPDATE messages m SET phase = 'held', hold_reason = 'attempt_unknown', dispatched_at = NULL
 FROM out_there o

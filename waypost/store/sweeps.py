@@ -17,10 +17,11 @@ Connection = AsyncConnection[Any]
 Key = tuple[UUID, UUID]
 """(tenant id, message id)."""
 
-# Only rows that are rows: what may have been sent is `held`, and a `dispatched` row's execution asks the gate.
+# Only rows that are rows: what may have been sent is `held`, and a `dispatched` row's execution asks the gate. That
+# there is no reason of an outcome is what the index says, in its words.
 _EXPIRED = """
 SELECT tenant_id, id FROM messages
-WHERE expires_at <= waypost_now() AND phase <> 'closed' AND phase IN ('ready', 'waiting')
+WHERE expires_at <= waypost_now() AND outcome_reason IS NULL AND phase IN ('ready', 'waiting')
 ORDER BY expires_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
 """
 
