@@ -139,6 +139,30 @@ async def test_a_draft_and_a_run_that_is_not_there_have_no_report(api: Api) -> N
     await problem(tenant.client.get("/v1/campaigns/news/report", params={"run": 2}), 404, "not_found")
 
 
+async def test_an_event_of_the_campaigns_name_after_the_send_is_a_conversion_once(
+    api: Api, module_database: Database
+) -> None:
+    tenant = await tenant_with_contacts(api, "conversions", contacts=3)
+    identity = await scheduled(tenant, "news", conversion_event="bought")
+    await prepare(module_database, tenant.id, identity)
+    for contact in ("c-0", "c-1"):
+        end(module_database, identity, contact, "sent")
+    told: list[tuple[str, str, str, str | None]] = [
+        ("1", "c-0", "bought", None),
+        ("2", "c-0", "bought", None),
+        ("3", "c-1", "looked", None),
+    ]
+    told += [("4", "c-1", "bought", "2020-01-01T00:00:00Z"), ("5", "c-2", "bought", None)]
+    events = [{"id": number, "contact": contact, "name": name} for number, contact, name, _ in told]
+    events = [one if at is None else {**one, "occurred_at": at} for one, (*_, at) in zip(events, told, strict=True)]
+    for _ in range(2):
+        await ok(tenant.client.post("/v1/events/batch", json={"events": events}))
+    listed = await ok(tenant.client.get("/v1/campaigns/news/recipients", params={"flag": "converted"}))
+    assert [row["contact"] for row in listed["data"]] == ["c-0"]
+    shown = await ok(tenant.client.get("/v1/campaigns/news"))
+    assert shown["run"]["counts"]["converted"] == 1
+
+
 async def test_another_tenants_run_is_not_there(run: Run, api: Api) -> None:
     stranger = await api.tenant()
     for what in ("", "/recipients", "/report", "/progress"):

@@ -68,6 +68,15 @@ async def test_events_climb_the_status_and_date_the_send(store: Database, ledger
     assert (await ledger.attempts(message))[0]["send_event_at"] == NOW
 
 
+async def test_a_proxys_open_is_told_apart_from_a_readers(store: Database, ledger: Ledger) -> None:
+    ended = {"phase": "closed", "outcome": "sent", "outcome_reason": "accepted"}
+    scanned, read = await ledger.add_message(Attempt(), **ended), await ledger.add_message(Attempt(), **ended)
+    await feed(store, ledger.account, event(scanned, EventKind.DELIVERY), event(read, EventKind.OPEN))
+    await feed(store, ledger.account, event(scanned, EventKind.OPEN, machine=True))
+    rows = [await ledger.message(message) for message in (scanned, read)]
+    assert [(row["delivery"], row["machine_opened"]) for row in rows] == [("delivered", True), ("opened", False)]
+
+
 @pytest.mark.parametrize("state", [AttemptState.IN_FLIGHT, AttemptState.UNKNOWN, AttemptState.ABANDONED])
 async def test_evidence_makes_an_attempt_accepted_and_its_message_sent(
     store: Database, ledger: Ledger, state: AttemptState

@@ -11,6 +11,7 @@ import orjson
 from psycopg import AsyncConnection
 
 from waypost.messaging import ids
+from waypost.store.conversions import note_conversions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,8 @@ async def add_events(
     values = {"tenant": tenant, "events": orjson.dumps(list(rows.values())).decode()}
     found = await (await connection.execute(_INSERT, values)).fetchall()
     taken = {row[0]: _taken(known=row[1], added=row[2]) for row in found}
+    new = [row for row, what in taken.items() if what is Taken.ACCEPTED]
+    await note_conversions(connection, tenant=tenant, events=new)
     return [
         (row, Taken.DUPLICATE if repeated and taken[row] is Taken.ACCEPTED else taken[row]) for row, repeated in order
     ]

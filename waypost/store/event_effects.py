@@ -35,6 +35,8 @@ class Change:
     after: LedgerMessage
     happened: tuple[tuple[EventKind, bool, datetime], ...]
     """(kind, permanent, occurred_at) of each event."""
+    machine_opened: bool = False
+    """A mail provider's proxy fetched its images, which tells nothing of the reader."""
 
     @property
     def message_changed(self) -> bool:
@@ -65,10 +67,24 @@ class Change:
 
 async def apply_effects(connection: Connection, changes: Sequence[Change], *, signal: str) -> bool:
     """All that follows from a batch; statements run only where there is need for them. True: hints were written."""
+    await _note_machine_opens(connection, changes)
     await suppress(connection, [found for change in changes for found in _suppressions(change)])
     await _count_soft_bounces(connection, changes)
     await _clear_soft_bounces(connection, changes)
     return await _tell_fallbacks(connection, changes, signal=signal)
+
+
+_MACHINE_OPENED = """
+UPDATE messages m SET machine_opened = true FROM unnest(%b::uuid[], %b::uuid[]) AS e (tenant_id, id)
+WHERE m.tenant_id = e.tenant_id AND m.id = e.id AND NOT m.machine_opened
+"""
+
+
+async def _note_machine_opens(connection: Connection, changes: Sequence[Change]) -> None:
+    opened = [change for change in changes if change.machine_opened]
+    if opened:
+        keys = ([change.tenant_id for change in opened], [change.message_id for change in opened])
+        await connection.execute(_MACHINE_OPENED, keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

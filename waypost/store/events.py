@@ -298,6 +298,7 @@ def _change(row: tuple[Any, ...], attempts: tuple[LedgerAttempt, ...], events: S
         before=before,
         after=weigh(before, [event.as_evidence() for event in events]),
         happened=tuple((event.kind, event.permanent, event.occurred_at) for event in events),
+        machine_opened=any(event.machine and event.kind is EventKind.OPEN for event in events),
     )
 
 
