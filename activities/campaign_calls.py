@@ -36,6 +36,8 @@ _FRESH_S = 5.0
 _PATIENCE = timedelta(seconds=4)
 _RECORD_PATIENCE_S = 8.0
 _RECORD_AGAIN_S = 0.5
+_NAP = timedelta(seconds=1)
+"""A throttled run waits so long for a few at once: one by one they would cost a call each, and more history."""
 _CAPPED_AGAIN = timedelta(seconds=1)
 """Whom the claim found capped is judged again by then: the gate says whether it is so, or the contact was locked."""
 
@@ -71,39 +73,41 @@ class Calls:
         alone: list[Prepared] = []
         judged_at = time.monotonic()
         while (left or alone) and page.stop is None and time.monotonic() - judged_at < _FRESH_S:
+            pause = timedelta()
             try:
                 async with door.slot(_PATIENCE.total_seconds()):
-                    wanted = await self._throttled(page, run, len(left) or 1)
-                    if wanted == 0:
-                        return
-                    granted = await self._budgets.take_many(
-                        run.account_id,
-                        tenant=run.tenant_id,
-                        weight=run.tenant_weight,
-                        flow=run.id,
-                        wanted=wanted,
-                        patience=_PATIENCE,
-                    )
-                    if left:
-                        now, left = left[:granted], left[granted:]
-                    else:
-                        now, alone = alone[:1], alone[1:]
-                    alone += await _to_its_end(self._call(page, rules, door, now))
+                    granted, pause = await self._granted(run, len(left) or 1)
+                    if granted:
+                        group = left or alone
+                        now, group = group[:granted], group[granted:]
+                        left, alone = (group, alone) if left else (left, group)
+                        alone += await _to_its_end(self._call(page, rules, door, now))
             except DoorBusyError:
                 page.stop = wait(run, BUSY_AGAIN, "every call of the account is taken")
             except BudgetExhaustedError as exhausted:
                 await self._over_budget(page, run, quota=exhausted.quota)
+            if pause > _NAP:
+                page.stop = wait(run, pause, "throttled")
+            elif pause:
+                await asyncio.sleep(_NAP.total_seconds())
 
-    async def _throttled(self, page: Page, run: LoadedRun, wanted: int) -> int:
+    async def _granted(self, run: LoadedRun, wanted: int) -> tuple[int, timedelta]:
+        """How many may go now by the account's budget and the run's throttle; if none, how long until one may."""
+        granted = await self._budgets.take_many(
+            run.account_id,
+            tenant=run.tenant_id,
+            weight=run.tenant_weight,
+            flow=run.id,
+            wanted=wanted,
+            patience=_PATIENCE,
+        )
         if run.throttle_per_minute is None:
-            return wanted
+            return granted, timedelta()
         async with self._app.transaction(run.tenant_id) as connection:
-            granted, wait = await take_throttle(connection, tenant=run.tenant_id, run=run.id, wanted=wanted)
-        if granted == 0:
-            page.stop = PageResult(
-                PageStep.WAIT, at=later(run, max(wait, timedelta(milliseconds=500))), reason="throttled"
-            )
-        return granted
+            allowed, pause = await take_throttle(connection, tenant=run.tenant_id, run=run.id, wanted=granted)
+        if allowed < granted:
+            await self._budgets.give_back_some(run.account_id, granted - allowed)
+        return allowed, timedelta() if allowed else pause
 
     async def _over_budget(self, page: Page, run: LoadedRun, *, quota: bool) -> None:
         if quota:
