@@ -17,8 +17,8 @@ COUNT_AT_MOST = 100_000
 # Rows that wait in a lane, up to the bound; executions that are open, and the tenants that may have no more of them.
 _LANE = """
 WITH opened AS (
-    SELECT tenant_id, count(*) AS executions FROM messages WHERE phase = 'dispatched' AND run_id IS NULL AND lane = %(lane)s
-    GROUP BY tenant_id
+    SELECT tenant_id, count(*) AS executions FROM messages
+    WHERE phase = 'dispatched' AND run_id IS NULL AND lane = %(lane)s GROUP BY tenant_id
 ), judged AS (
     SELECT o.executions, CASE %(lane)s WHEN 'fast' THEN t.window_fast ELSE t.window_bulk END AS width
     FROM opened o JOIN tenants t ON t.id = o.tenant_id
