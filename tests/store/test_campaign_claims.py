@@ -14,8 +14,9 @@ from tests.relay.ledger import Ledger, arrivals, event
 from tests.relay.runs import outcomes, recipients, run_row
 from tests.store.campaign_steps import ACCEPTED, UNKNOWN, VOID, asks_for, claim, due, record, sending, settle
 from waypost.messaging.values import EventKind
-from waypost.store.campaign_pages import (, Recipient
+from waypost.store.campaign_pages import (
     Judged,
+    Recipient,
     record_many,
 )
 from waypost.store.campaign_throttle import take_throttle
