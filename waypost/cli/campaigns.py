@@ -133,7 +133,9 @@ def _watch(client: CampaignClient, campaign: str, run: int | None, *, as_json: b
             if as_json:
                 typer.echo(json.dumps(last, ensure_ascii=False))
     if last is not None:
-        console.print(f"Run {last['number']} is {state_of(last)}: {counted(last['counts'])}.", highlight=False)
+        console.print(
+            f"Run {last['number']} is {state_of(last)}: {counted(last['counts'])}.", highlight=False, soft_wrap=True
+        )
     return last
 
 
@@ -157,6 +159,8 @@ def _tell(shown: Shown, *, as_json: bool) -> None:
         return
     console = Console()
     rows = Table.grid(padding=(0, 2))
+    rows.add_column(no_wrap=True)
+    rows.add_column(overflow="fold")
     for name, value in _facts(shown):
         rows.add_row(f"[bold]{name}[/]", escape(value))
     console.print(rows)
