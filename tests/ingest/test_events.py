@@ -17,7 +17,14 @@ from waypost.relay.intake import Intake, IntakeMetrics
 from waypost.store import events as events_module
 from waypost.store.database import Database
 from waypost.store.event_effects import Change
-from waypost.store.events import Taken, apply_events, set_aside, store_events, store_unparsable
+from waypost.store.events import (
+    Taken,
+    apply_events,
+    set_aside,
+    store_and_apply,
+    store_events,
+    store_unparsable,
+)
 
 SIGNAL = "delivery-changed"
 
@@ -318,7 +325,23 @@ async def test_a_batch_takes_few_statements_however_many_events(
 
         monkeypatch.setattr(connection, "execute", counted)
         assert (await apply_events(connection, limit=500, signal=SIGNAL)).events == 40
-    assert len(executed) + 3 <= 7, executed  # three go through binary cursors
+    assert len(executed) + 2 <= 7, executed  # two go through binary cursors
+
+
+async def test_new_events_are_stored_and_applied_in_one_and_copies_change_nothing(
+    store: Database, ledger: Ledger
+) -> None:
+    message = await ledger.add_message(Attempt(AttemptState.UNKNOWN), phase="held")
+    events = [event(message, kind) for kind in (EventKind.DELIVERY, EventKind.SEND)]
+    for new in (2, 0):
+        async with store.transaction() as connection:
+            applied = await store_and_apply(connection, arrivals(ledger.account, events), signal=SIGNAL)
+        assert applied.events == new
+    row = await ledger.message(message)
+    assert (row["outcome"], row["delivery"]) == ("sent", "delivered")
+    kept = await ledger.execute("SELECT applied_at FROM provider_events WHERE account_id = %s", (ledger.account,))
+    assert len(kept) == 2
+    assert all(each["applied_at"] is not None for each in kept)
 
 
 async def test_shuffled_and_doubled_events_in_any_batches_end_the_same(store: Database, ledger: Ledger) -> None:

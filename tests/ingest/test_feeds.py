@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,8 +16,8 @@ from tests.ingest.conftest import Ingest, sealed
 from tests.providers.made import email, ses_account
 from tests.relay.ledger import Attempt, Ledger, until
 from waypost.messaging.ids import attempt_id
-from waypost.messaging.provider import Credentials, ProviderAccount, ReplyKind
-from waypost.messaging.values import AttemptState
+from waypost.messaging.provider import Credentials, ProviderAccount, ProviderEvent, ReplyKind
+from waypost.messaging.values import AttemptState, EventKind
 from waypost.providers.deadlines import Deadlines
 from waypost.providers.errors import FeedError
 from waypost.providers.ses.queue import FeedMessage, QueueDepth, Received
@@ -257,3 +258,32 @@ async def test_a_batch_gathered_meanwhile_is_shown_again_when_postgresql_goes_aw
 
 async def _postponed(queue: FakeQueue, count: int) -> bool:
     return len(queue.postponed) >= count
+
+
+async def test_an_event_that_cannot_be_applied_at_once_is_kept_first_and_applied_later(
+    store: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = await ledger.add_message(Attempt(AttemptState.UNKNOWN), phase="held")
+    intake = Intake(store, IntakeMetrics(CollectorRegistry()), batch=500, signal="x")
+
+    async def locked(*_: Any, **__: Any) -> None:
+        raise psycopg.errors.LockNotAvailable
+
+    monkeypatch.setattr("waypost.relay.intake.store_and_apply", locked)
+    sent = ProviderEvent(
+        event_id=uuid4().hex,
+        kind=EventKind.DELIVERY,
+        occurred_at=datetime.now(UTC),
+        attempt_id=attempt_id(message=message, number=1),
+        provider_message_id="ses-1",
+    )
+    await intake.keep([(ledger.account, sent)], feed="sqs")
+    assert (await ledger.message(message))["outcome"] is None
+    applying = asyncio.create_task(intake.run())
+
+    async def applied() -> bool:
+        return bool((await ledger.message(message))["outcome"] == "sent")
+
+    await until(applied)
+    applying.cancel()
+    await asyncio.gather(applying, return_exceptions=True)

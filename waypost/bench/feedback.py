@@ -46,6 +46,7 @@ class _Rounds:
     ingest: list[float] = field(default_factory=list)
     control: list[float] = field(default_factory=list)
     cpu: dict[str, float] = field(default_factory=dict)
+    control_cpu: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,11 +111,12 @@ def _rounds(stack: RunningStack, plan: Plan, tell: Tell, control: ControlArm, in
         ingest.rate("warm", plan.warm_up)
         asyncio.run(control.rate("controlwarm", plan.warm_up))
         for number in range(plan.rounds):
-            before = footprints(stack.pid)
+            before = footprints(stack.pid, control.pid)
             rounds.ingest.append(ingest.rate(f"round{number}", plan.messages))
-            for name, seconds in cpu_between(before, footprints(stack.pid)).items():
-                rounds.cpu[name] = rounds.cpu.get(name, 0.0) + seconds
+            between = footprints(stack.pid, control.pid)
             rounds.control.append(asyncio.run(control.rate(f"control{number}", plan.control_messages)))
+            _add(rounds.cpu, cpu_between(before, between))
+            _add(rounds.control_cpu, cpu_between(between, footprints(stack.pid, control.pid)))
             tell(f"round {number + 1}/{plan.rounds}: {rounds.ingest[-1]:.0f} events/s against {rounds.control[-1]:.0f}")
     return rounds
 
@@ -127,7 +129,6 @@ def _report(plan: Plan, found: _Found, where: Mapping[str, object]) -> Report:
         at_most(f"lag p99 at {STEADY_SHARE:.0%} of the maximum, s", round(found.lags.p99, 3), LAG_BOUND_S),
         equals("messages whose acceptance and delivery are known", found.complete, found.messages),
     )
-    events = plan.rounds * plan.messages * EVENTS_EACH
     figures: dict[str, object] = {
         "events_per_s": [round(rate) for rate in found.rounds.ingest],
         "one_transaction_an_event_per_s": [round(rate) for rate in found.rounds.control],
@@ -138,8 +139,17 @@ def _report(plan: Plan, found: _Found, where: Mapping[str, object]) -> Report:
             "most": round(found.lags.longest, 3),
         },
         "sql_statements_per_event": dict(found.statements),
-        "cpu_us_per_event": {
-            name: round(seconds * 1e6 / events) for name, seconds in sorted(found.rounds.cpu.items()) if seconds > 0.05
-        },
+        "cpu_us_per_event": _per(found.rounds.cpu, plan.rounds * plan.messages),
+        "cpu_us_per_event_of_control": _per(found.rounds.control_cpu, plan.rounds * plan.control_messages),
     }
     return Report(name="bench feedback", checks=checks, figures=figures, environment=where)
+
+
+def _per(cpu: Mapping[str, float], messages: int) -> dict[str, int]:
+    """Microseconds an event, by process."""
+    return {name: round(s * 1e6 / messages / EVENTS_EACH) for name, s in sorted(cpu.items()) if s > 0.05}
+
+
+def _add(total: dict[str, float], more: Mapping[str, float]) -> None:
+    for name, seconds in more.items():
+        total[name] = total.get(name, 0.0) + seconds

@@ -85,10 +85,7 @@ class IngestArm:
         self._ses = open_ses(endpoint=stack.urls["simulators"], key=subject.key)
 
     def rate(self, word: str, count: int) -> float:
-        """Events a second, of those of `count` messages that wait when the clock starts: from then to the last applied.
-
-        Blocking. Raises TimeoutError.
-        """
+        """Events applied a second, of those of `count` messages that wait together. Blocking. Raises TimeoutError."""
         self._ledger.make_sent(word, count)
         since = self._ledger.last_event()
         [stop] = self._control.add_fault(fault="stop_feed", account=self._subject.key)
@@ -96,9 +93,9 @@ class IngestArm:
             self.send(word, range(count))
             self._control.wait_until(lambda stats: stats["events"]["held"] >= count * EVENTS_EACH, seconds=_PATIENCE_S)
         finally:
-            began = time.monotonic()
             self._control.remove_fault(stop["id"])
-        return count * EVENTS_EACH / (self.until_applied(since, count * EVENTS_EACH) - began)
+        self.until_applied(since, count * EVENTS_EACH)
+        return self._ledger.rate(since)
 
     def steady(self, word: str, *, events_per_s: float, seconds: float) -> int:
         """Make events at a rate for a while; returns how many messages they are of. Blocking."""
@@ -130,14 +127,13 @@ class IngestArm:
                 ],
             )
 
-    def until_applied(self, since: int, count: int) -> float:
-        """When so many events after this number were applied, `time.monotonic()`. Raises TimeoutError."""
+    def until_applied(self, since: int, count: int) -> None:
+        """Return when so many events after this number are applied. Raises TimeoutError."""
         give_up = time.monotonic() + _PATIENCE_S
         while (applied := self._ledger.applied(since)) < count:
             if time.monotonic() > give_up:
                 raise TimeoutError(f"{applied} of {count} events were applied after {_PATIENCE_S:.0f} s")
             time.sleep(_POLL_S)
-        return time.monotonic()
 
 
 class ControlArm:
@@ -184,17 +180,17 @@ class ControlArm:
             self._process.communicate()
 
     async def rate(self, word: str, count: int) -> float:
-        """Events a second, from the first request to the last answer; they are signed before the clock starts."""
+        """Events applied a second; they are signed before the first is posted."""
         await asyncio.to_thread(self._ledger.make_sent, word, count)
+        since = self._ledger.last_event()
         bodies = [orjson.loads(body) for number in range(count) for body in self._envelopes(word, number)]
         async with JsonPoster(self._url, headers={}) as poster:
 
             async def post(number: int) -> None:
                 await poster.post("/events", bodies[number])
 
-            began = time.perf_counter()
             await gather_bounded(len(bodies), CONTROL_AT_ONCE, post)
-            return len(bodies) / (time.perf_counter() - began)
+        return self._ledger.rate(since)
 
     def _envelopes(self, word: str, number: int) -> list[bytes]:
         """The message's events as SNS posts them."""

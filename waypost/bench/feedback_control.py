@@ -15,11 +15,8 @@ from uuid import UUID
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI, Request
 from psycopg_pool import AsyncConnectionPool
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from waypost.messaging.provider import ProviderEvent
 from waypost.messaging.values import EventKind
@@ -53,13 +50,13 @@ class Control:
     verifier: SnsVerifier
     pool: AsyncConnectionPool
 
-    async def event(self, request: Request) -> Response:
+    async def event(self, request: Request) -> dict[str, str]:
         """Verify, store, apply, commit, answer."""
         envelope = parse_envelope(await request.body())
         self.verifier.verify(envelope)
         for event in parse_ses_event(envelope.message, event_id=envelope.message_id):
             await self._keep(event)
-        return JSONResponse({})
+        return {}
 
     async def _keep(self, event: ProviderEvent) -> None:
         async with self.pool.connection() as connection:
@@ -83,7 +80,8 @@ async def serve(database: str, account: UUID, topic: str, certificate: bytes) ->
     async with AsyncConnectionPool(database, min_size=_POOL, max_size=_POOL) as pool:
         await pool.wait()
         control = Control(account=account, verifier=verifier, pool=pool)
-        app = Starlette(routes=[Route("/events", control.event, methods=["POST"])])
+        app = FastAPI()
+        app.post("/events")(control.event)
         listening = socket.create_server(("127.0.0.1", 0))
         os.write(1, f"ready {listening.getsockname()[1]}\n".encode())
         await uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).serve(sockets=[listening])

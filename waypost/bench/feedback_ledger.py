@@ -5,7 +5,6 @@ As the database's owner, whom row security does not bind; no process of the prod
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +31,21 @@ _LAST = "SELECT COALESCE(max(id), 0) FROM provider_events"
 _APPLIED = (
     "SELECT count(*) FILTER (WHERE applied_at IS NOT NULL) FROM provider_events WHERE account_id = %s AND id > %s"
 )
+
+# Transactions are told apart by their time: the middle begins and ends with one.
+_RATE = """
+WITH applied AS (
+    SELECT applied_at, count(*) AS events FROM provider_events
+    WHERE account_id = %s AND id > %s AND applied_at IS NOT NULL GROUP BY applied_at
+), climbing AS (
+    SELECT applied_at, events, sum(events) OVER (ORDER BY applied_at) / sum(events) OVER () AS share FROM applied
+), middle AS (
+    SELECT min(applied_at) FILTER (WHERE share >= 0.1) AS began, min(applied_at) FILTER (WHERE share >= 0.9) AS ended
+    FROM climbing
+)
+SELECT sum(events) / EXTRACT(epoch FROM ended - began) FROM climbing, middle
+WHERE applied_at > began AND applied_at <= ended GROUP BY began, ended
+"""
 
 _LAGS = """
 SELECT count(*), percentile_disc(ARRAY[0.5, 0.99, 1.0]) WITHIN GROUP (
@@ -85,11 +99,6 @@ class Ledger:
         self._connection.execute("ANALYZE messages")
         self._connection.execute("ANALYZE attempts")
 
-    def now(self) -> datetime:
-        """By the database's clock."""
-        found: datetime = self._one("SELECT waypost_now()")[0]
-        return found
-
     def last_event(self) -> int:
         """The number of the newest event: those after it are a round's own."""
         return int(self._one(_LAST)[0])
@@ -97,6 +106,10 @@ class Ledger:
     def applied(self, since: int) -> int:
         """How many events of the account after this number are applied."""
         return int(self._one(_APPLIED, self._account, since)[0])
+
+    def rate(self, since: int) -> float:
+        """Events applied a second, over the middle 80 % of the account's after this number."""
+        return float(self._one(_RATE, self._account, since)[0])
 
     def delivered(self, word: str) -> int:
         """How many of a word's messages know of their acceptance and their delivery."""

@@ -26,9 +26,13 @@ AROUND_COMMIT: Mapping[str, tuple[FaultPoint, FaultPoint]] = {
         FaultPoint.BEFORE_STORE_COMMIT,
         FaultPoint.AFTER_STORE_COMMIT,
     ),
-    "UPDATE provider_events SET applied_at": (FaultPoint.BEFORE_APPLY_COMMIT, FaultPoint.AFTER_APPLY_COMMIT),
+    "SELECT m.tenant_id, m.id, m.channel, m.address, m.source": (
+        FaultPoint.BEFORE_APPLY_COMMIT,
+        FaultPoint.AFTER_APPLY_COMMIT,
+    ),
 }
-"""By what a transaction's statement says, the points before and after its commit."""
+"""By what a transaction's statement says, the points before and after its commit. Events are mostly stored and applied
+in one transaction, which then has the points of both; the last statement is in each that applies any."""
 
 
 class KillingDatabase(Database):

@@ -16,7 +16,15 @@ from psycopg.errors import ProgramLimitExceeded
 
 from waypost.messaging.provider import ProviderEvent
 from waypost.store.database import Database, DatabaseAway
-from waypost.store.events import apply_events, oldest_waiting, set_aside, store_events, store_unparsable
+from waypost.store.events import (
+    Applied,
+    apply_events,
+    oldest_waiting,
+    set_aside,
+    store_and_apply,
+    store_events,
+    store_unparsable,
+)
 from waypost.store.notifications import OUTBOX_CHANNEL, notify
 
 logger = logging.getLogger(__name__)
@@ -146,25 +154,43 @@ class Intake:
                 _finish([waiter])
 
     async def _write(self, arrivals: Sequence[Arrival]) -> None:
+        """Keep and apply them in one transaction; where that cannot be, keep them, and `run` applies them later."""
+        try:
+            new = await self._store_and_apply(arrivals)
+        except Exception as error:  # a lock held too long, a deadlock, what one event would do: none may keep it out
+            logger.info("events are kept first", extra={"error": type(error).__name__})
+            new = await self._store(arrivals)
+        self._metrics.stored.inc(new)
+        now = time.time()
+        for _, event in arrivals:
+            self._metrics.lag.observe(max(0.0, now - event.occurred_at.timestamp()))
+
+    async def _store_and_apply(self, arrivals: Sequence[Arrival]) -> int:
+        async with self._database.transaction() as connection:
+            applied = await store_and_apply(connection, arrivals, signal=self._signal)
+        await self._count_applied(applied)
+        return applied.events
+
+    async def _store(self, arrivals: Sequence[Arrival]) -> int:
         try:
             async with self._database.transaction() as connection:
                 stored = await store_events(connection, arrivals)
         except ProgramLimitExceeded as error:
             raise UnstorableError(error.sqlstate) from None
-        self._metrics.stored.inc(len(stored))
-        now = time.time()
-        for _, event in arrivals:
-            self._metrics.lag.observe(max(0.0, now - event.occurred_at.timestamp()))
         self._told.set()
+        return len(stored)
+
+    async def _count_applied(self, applied: Applied) -> None:
+        self._metrics.applied.inc(applied.events)
+        if applied.hints:
+            await notify(self._database, OUTBOX_CHANNEL)
 
     async def _apply(self, suspect: _Suspect | None) -> int:
         self._told.clear()
         only = suspect.event if suspect else None
         async with self._database.transaction() as connection:
             applied = await apply_events(connection, limit=self._batch, signal=self._signal, only=only)
-        self._metrics.applied.inc(applied.events)
-        if applied.hints:
-            await notify(self._database, OUTBOX_CHANNEL)
+        await self._count_applied(applied)
         return applied.events
 
     async def _wait(self) -> None:

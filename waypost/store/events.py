@@ -30,9 +30,9 @@ UNPARSABLE = "unparsable"
 # `raw` goes over in binary (%b): escaping its quotes in an array's text form cost as much CPU as everything else.
 _STORE = """
 INSERT INTO provider_events (account_id, event_id, kind, tenant_id, message_id, attempt_id, provider_message_id,
-                             recipient, permanent, machine, code, occurred_at, raw)
+                             recipient, permanent, machine, code, occurred_at, raw, applied_at)
 SELECT e.account_id, e.event_id, e.kind, a.tenant_id, a.message_id, e.attempt_id, e.provider_message_id,
-       e.recipient, e.permanent, e.machine, e.code, e.occurred_at, e.raw
+       e.recipient, e.permanent, e.machine, e.code, e.occurred_at, e.raw, CASE WHEN %s THEN waypost_now() END
 FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::uuid[], %b::text[], %b::text[], %b::bool[], %b::bool[], %b::text[],
             %b::timestamptz[], %b::text[])
     AS e (account_id, event_id, kind, attempt_id, provider_message_id, recipient, permanent, machine, code,
@@ -40,7 +40,7 @@ FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::uuid[], %b::text[], %b::text
 LEFT JOIN attempts a ON a.id = e.attempt_id AND a.account_id = e.account_id
 ORDER BY e.account_id, e.event_id
 ON CONFLICT (account_id, event_id) DO NOTHING
-RETURNING id
+RETURNING id, tenant_id, message_id, attempt_id, kind, provider_message_id, permanent, machine, occurred_at
 """
 
 
@@ -49,25 +49,40 @@ async def store_events(connection: Connection, arrivals: Sequence[tuple[UUID, Pr
 
     Whose message an event is about is looked up here; an attempt of another account is not found.
     """
+    return [event.id for event in await _store(connection, arrivals, applied=False)]
+
+
+async def store_and_apply(
+    connection: Connection, arrivals: Sequence[tuple[UUID, ProviderEvent]], *, signal: str
+) -> "Applied":
+    """`store_events` and `apply_events` of what is new, in one: rows are written once. `Applied.events` are the new.
+
+    Where it fails, nothing is kept; `store_events` alone cannot fail for what an event would do to the ledger.
+    """
+    taken = await _store(connection, arrivals, applied=True)
+    return Applied(len(taken), await _fold(connection, taken, signal=signal))
+
+
+async def _store(
+    connection: Connection, arrivals: Sequence[tuple[UUID, ProviderEvent]], *, applied: bool
+) -> "list[Taken]":
     accounts = [account for account, _ in arrivals]
     events = [event for _, event in arrivals]
-    cursor = await connection.execute(
-        _STORE,
-        (
-            accounts,
-            [event.event_id for event in events],
-            [event.kind.value for event in events],
-            [event.attempt_id for event in events],
-            [event.provider_message_id for event in events],
-            [_storable(event.recipient) for event in events],
-            [event.permanent for event in events],
-            [event.machine for event in events],
-            [event.code for event in events],
-            [event.occurred_at for event in events],
-            [_storable(event.raw) for event in events],
-        ),
+    columns = (
+        accounts,
+        [event.event_id for event in events],
+        [event.kind.value for event in events],
+        [event.attempt_id for event in events],
+        [event.provider_message_id for event in events],
+        [_storable(event.recipient) for event in events],
+        [event.permanent for event in events],
+        [event.machine for event in events],
+        [event.code for event in events],
+        [event.occurred_at for event in events],
+        [_storable(event.raw) for event in events],
     )
-    return [row[0] for row in await cursor.fetchall()]
+    cursor = await connection.execute(_STORE, (applied, *columns), binary=True)
+    return [_taken(*row) for row in await cursor.fetchall()]
 
 
 _STORE_UNPARSABLE = """
@@ -193,12 +208,17 @@ async def apply_events(connection: Connection, *, limit: int, signal: str, only:
         taken = [_taken(*row) for row in await cursor.fetchall()]
     if not taken:
         return Applied(0)
+    hints = await _fold(connection, taken, signal=signal)
+    await connection.execute(_MARK_APPLIED, ([event.id for event in taken],))
+    return Applied(len(taken), hints)
+
+
+async def _fold(connection: Connection, taken: Sequence[Taken], *, signal: str) -> bool:
+    """What events do to the ledger. True: hints were written."""
     changes = await _weigh_all(connection, taken)
     await _write(connection, changes)
     await tell_probes(connection, [event.id for event in taken if _may_be_probe(event)])
-    hints = await apply_effects(connection, changes, signal=signal)
-    await connection.execute(_MARK_APPLIED, ([event.id for event in taken],))
-    return Applied(len(taken), hints)
+    return await apply_effects(connection, changes, signal=signal)
 
 
 _OLDEST = """
@@ -273,9 +293,7 @@ async def _lock_attempts(
 
 
 async def _lock_messages(connection: Connection, keys: tuple[list[UUID], list[UUID]]) -> list[tuple[Any, ...]]:
-    async with connection.cursor(binary=True) as cursor:
-        await cursor.execute(_LOCK_MESSAGES, keys)
-        return await cursor.fetchall()
+    return await (await connection.execute(_LOCK_MESSAGES, keys, binary=True)).fetchall()
 
 
 def _change(row: tuple[Any, ...], attempts: tuple[LedgerAttempt, ...], events: Sequence[Taken]) -> Change:
