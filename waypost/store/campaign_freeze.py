@@ -150,7 +150,7 @@ def not_reached(*, tenant: UUID, run: UUID) -> sql.Composed:
     return sql.SQL(_NOT_REACHED).format(sql.Literal(tenant), sql.Literal(run))
 
 
-_EXCLUDE = "AND c.id NOT IN ({excluded})"
+_EXCLUDE = "AND NOT EXISTS (SELECT FROM ({excluded}) AS e (id) WHERE e.id = c.id)"
 
 
 async def freeze(
