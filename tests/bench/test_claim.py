@@ -6,6 +6,7 @@ import contextlib
 
 import pytest
 
+from tests import services
 from waypost.bench import claim
 from waypost.stack.postgres import PostgresServer
 
@@ -17,7 +18,11 @@ async def test_every_message_is_claimed_in_both_arms_and_under_an_open_transacti
     told: list[str] = []
     with contextlib.ExitStack() as owners:
         found = await claim.measure(
-            postgres_server, owners, claim.Plan(messages=2_000, sent=200, claims=20), told.append
+            postgres_server,
+            services.ROLE_PASSWORDS,
+            owners,
+            claim.Plan(messages=2_000, sent=200, claims=20),
+            told.append,
         )
     for name in ("small", "large"):
         postgres_server.drop_database(name)

@@ -148,13 +148,18 @@ def run(plan: Plan, tell: Tell) -> Report:
     with tempfile.TemporaryDirectory(prefix="waypost-bench-") as own:
         tell("starting PostgreSQL")
         with _server(Path(own)) as server, contextlib.ExitStack() as owners:
-            return asyncio.run(measure(server, owners, plan, tell))
+            passwords = {role.value: token_hex(16) for role in Role}
+            return asyncio.run(measure(server, passwords, owners, plan, tell))
 
 
-async def measure(server: PostgresServer, owners: contextlib.ExitStack, plan: Plan, tell: Tell) -> Report:
-    """Measure in two databases of this server, which are left there; `owners` holds their owners' connections."""
+async def measure(
+    server: PostgresServer, passwords: Mapping[str, str], owners: contextlib.ExitStack, plan: Plan, tell: Tell
+) -> Report:
+    """Measure in two databases of this server, which are left there; `owners` holds their owners' connections.
+
+    The roles, which are the whole server's, get these passwords.
+    """
     about = environment(messages=plan.messages, sent=plan.sent, claims=plan.claims, postgres=server.major)
-    passwords = {role.value: token_hex(16) for role in Role}
     async with contextlib.AsyncExitStack() as pools:
         arms = []
         for name, messages in (("small", SMALL), ("large", plan.messages)):
