@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
 from uuid import UUID
 
 from prometheus_client import Counter, Histogram
@@ -16,6 +15,7 @@ from activities.campaign_facts import RunRules
 from activities.contracts.campaigns import PageResult, PageStep
 from activities.doors import Door, DoorBusyError
 from activities.failures import FENCE_PASSED, QUOTA_RETRY, Consequence, consequence, judge_denied
+from activities.lasting import finish, write_down
 from waypost.messaging.addresses import address_key
 from waypost.messaging.gate import FREQUENCY_CAP
 from waypost.messaging.provider import ProviderReply, ReplyKind
@@ -34,8 +34,6 @@ BUSY_AGAIN = timedelta(seconds=1)
 _FRESH_S = 5.0
 """Recipients that were judged longer ago are judged again: a receipt or an unsubscription may have come meanwhile."""
 _PATIENCE = timedelta(seconds=4)
-_RECORD_PATIENCE_S = 8.0
-_RECORD_AGAIN_S = 0.5
 _NAP = timedelta(seconds=1)
 """A throttled run waits so long for a few at once: one by one they would cost a call each, and more history."""
 _CAPPED_AGAIN = timedelta(seconds=1)
@@ -81,7 +79,7 @@ class Calls:
                         group = left or alone
                         now, group = group[:granted], group[granted:]
                         left, alone = (group, alone) if left else (left, group)
-                        alone += await _to_its_end(self._call(page, rules, door, now))
+                        alone += await finish(self._call(page, rules, door, now))
             except DoorBusyError:
                 page.stop = wait(run, BUSY_AGAIN, "every call of the account is taken")
             except BudgetExhaustedError as exhausted:
@@ -126,7 +124,7 @@ class Calls:
             return []
         replies = await self._judge_denied(run, mine, await _replies(door, mine, claimed_at))
         endings = [_weigh(reply, run) for reply in replies]
-        await self._record(rules, mine, endings)
+        await write_down(lambda: self._commit(rules, mine, endings))
         _CALLS.observe(time.monotonic() - claimed_at)
         self._count(page, endings)
         await self._tell_account(page, run, endings)
@@ -190,18 +188,6 @@ class Calls:
             caps=rules.caps,
             ignore=not rules.rules.caps,
         )
-
-    async def _record(self, rules: RunRules, mine: Sequence[Prepared], endings: Sequence[Consequence]) -> None:
-        """Commit the replies that are in hand, as long as it takes: without it the attempts would be unknown."""
-        give_up_at = time.monotonic() + _RECORD_PATIENCE_S
-        while True:
-            try:
-                await self._commit(rules, mine, endings)
-                return
-            except DatabaseAway:
-                if time.monotonic() > give_up_at:
-                    raise
-                await asyncio.sleep(_RECORD_AGAIN_S)
 
     async def _commit(self, rules: RunRules, mine: Sequence[Prepared], endings: Sequence[Consequence]) -> None:
         run = rules.run
@@ -337,16 +323,3 @@ def judged_as(
         outcome=outcome.value if outcome else None,
         until=until,
     )
-
-
-_T = TypeVar("_T")
-
-
-async def _to_its_end(work: Coroutine[Any, Any, _T]) -> _T:
-    """Claim, call and record run to their end, whoever cancels the activity meanwhile: a deploy makes no unknowns."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

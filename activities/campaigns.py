@@ -17,7 +17,7 @@ from activities.contracts.campaigns import (
     Progress,
     RunInput,
 )
-from activities.sending import beating
+from activities.lasting import beating
 from waypost.campaigns.decisions import NEEDS_APPROVAL, canary_verdict, choose_winner
 from waypost.campaigns.definition import CampaignDefinition, WinnerBy
 from waypost.campaigns.frozen import FrozenRun

@@ -7,11 +7,8 @@ this process or another, is always safe: the claim lets at most one attempt out.
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from prometheus_client import Counter, Histogram
@@ -23,6 +20,7 @@ from activities.contracts.sending import SEND_ACTIVITY, Sending, SendInput, Send
 from activities.doors import AccountUnusableError, Door, DoorBusyError, Doors
 from activities.facts import gate_facts, stopped
 from activities.failures import FENCE_PASSED, QUOTA_RETRY, UNUSABLE_RETRY, Consequence, consequence, judge_denied
+from activities.lasting import beating, finish, write_down
 from waypost.messaging.content_errors import ContentError
 from waypost.messaging.gate import Defer, Refuse, Send, verdict
 from waypost.messaging.ids import attempt_id
@@ -48,13 +46,6 @@ _BUSY_WAIT = timedelta(seconds=10)
 _ASK_AGAIN = timedelta(seconds=1)
 _VERDICT_KEPT_S = 1.0
 """Who waited longer for their turn is judged again: a receipt or a suppression may have come meanwhile."""
-RECORD_PATIENCE_S = 8.0
-"""So long the answer of a provider is held in hand while PostgreSQL is away, before it is left to evidence: less than
-`record_grace_s`, after which the reconcile loop takes the worker for dead."""
-_RECORD_AGAIN_S = 0.5
-
-BEAT_EVERY_S = 1.0
-"""An activity that still runs after this says so; one that does not take that long costs Temporal nothing."""
 
 _CALLS = Histogram("waypost_provider_call_seconds", "One provider call", ["lane", "reply"])
 _OUTCOMES = Counter("waypost_outcomes_total", "Outcomes set by the send path", ["lane", "outcome"])
@@ -275,20 +266,9 @@ class SendActivities(Sending):
 
     async def _record(self, message: LoadedMessage, attempt: UUID, what: Consequence) -> SendResult | None:
         """None when evidence came before the record: the row tells more than the reply."""
-        recorded = await self._write_down(message, attempt, what)
+        recorded = await write_down(lambda: self._commit_record(message, attempt, what))
         await self._tell_account(message.account_id, what)
         return await self._after(message, what) if recorded else None
-
-    async def _write_down(self, message: LoadedMessage, attempt: UUID, what: Consequence) -> bool:
-        """Commit the reply that is in hand, as long as it takes: without it the attempt would be unknown."""
-        give_up_at = time.monotonic() + RECORD_PATIENCE_S
-        while True:
-            try:
-                return await self._commit_record(message, attempt, what)
-            except DatabaseAway:
-                if time.monotonic() > give_up_at:
-                    raise
-                await asyncio.sleep(_RECORD_AGAIN_S)
 
     async def _commit_record(self, message: LoadedMessage, attempt: UUID, what: Consequence) -> bool:
         ending = what.ending
@@ -345,31 +325,3 @@ def _changed(message: LoadedMessage) -> SendResult:
 def _has_second_try(message: LoadedMessage) -> bool:
     """The one written exception to "no blind retry"."""
     return message.class_ == MessageClass.LOGIN_CODE and not message.second_try_used
-
-
-@contextmanager
-def beating() -> Iterator[None]:
-    """Heartbeats while the block runs: by their absence Temporal notices within seconds that a worker was killed."""
-    loop = asyncio.get_running_loop()
-    timer: asyncio.TimerHandle
-
-    def beat() -> None:
-        nonlocal timer
-        activity.heartbeat()
-        timer = loop.call_later(BEAT_EVERY_S, beat)
-
-    timer = loop.call_later(BEAT_EVERY_S, beat)
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-async def finish(work: Coroutine[Any, Any, SendResult | None]) -> SendResult | None:
-    """Claim, call and record run to their end, whoever cancels the activity meanwhile: a deploy makes no unknowns."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

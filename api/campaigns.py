@@ -11,6 +11,7 @@ from api.campaign_runs import freeze_run, next_time, run_counts
 from api.cursors import AskedPage, listing
 from api.dependencies import Caller, Scope, needs
 from api.fields import Listing, Name, Shown, SlugPath
+from api.messages import links_of
 from api.routes import guarded_router, problems
 from api.services import WithServices
 from waypost.campaigns.decisions import NEEDS_APPROVAL
@@ -248,7 +249,6 @@ def _show(
 def show_run(services: WithServices, run: CampaignRunRow, counts: Counts) -> RunShown:
     """A run with its counts."""
     contents: Sequence[dict[str, Any]] = run.definition["contents"]
-    temporal = services.settings.temporal
     return RunShown(
         id=run.id,
         number=run.number,
@@ -265,5 +265,5 @@ def show_run(services: WithServices, run: CampaignRunRow, counts: Counts) -> Run
         open=None if run.audience is None else run.audience - counts.ended,
         winner=None if run.winner is None else contents[run.winner]["name"],
         counts=CountsShown.model_validate(counts),
-        execution=f"{temporal.ui_url}/namespaces/{temporal.namespace}/workflows/campaign%2F{run.id}",
+        execution=links_of(services).of_campaign(run.id),
     )

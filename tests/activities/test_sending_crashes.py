@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities import sending
+from activities import lasting
 from tests.activities.sending_bench import Bench, Blocked
 from waypost.store.database import Database
 
@@ -76,7 +76,7 @@ async def test_many_runs_at_once_call_once(bench: Bench) -> None:
 
 
 async def test_a_reply_is_kept_in_hand_while_postgresql_is_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "_RECORD_AGAIN_S", 0.02)
+    monkeypatch.setattr(lasting, "_RECORD_AGAIN_S", 0.02)
     message = await bench.message()
     away = _Away(bench.activities._app, failures=3)
     bench.sender.during = lambda _: away.begin()
@@ -89,8 +89,8 @@ async def test_a_reply_is_kept_in_hand_while_postgresql_is_away(bench: Bench, mo
 async def test_an_outage_that_outlasts_the_patience_leaves_an_attempt_that_is_held(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "_RECORD_AGAIN_S", 0.02)
-    monkeypatch.setattr(sending, "RECORD_PATIENCE_S", 0.1)
+    monkeypatch.setattr(lasting, "_RECORD_AGAIN_S", 0.02)
+    monkeypatch.setattr(lasting, "RECORD_PATIENCE_S", 0.1)
     message = await bench.message()
     away = _Away(bench.activities._app, failures=1000)
     bench.sender.during = lambda _: away.begin()
@@ -129,7 +129,7 @@ async def test_only_an_activity_that_lasts_heartbeats(bench: Bench, monkeypatch:
     environment.on_heartbeat = lambda *details: beats.append(details)
     await bench.send(await bench.message(), environment)
     assert beats == []
-    monkeypatch.setattr(sending, "BEAT_EVERY_S", 0.02)
+    monkeypatch.setattr(lasting, "BEAT_EVERY_S", 0.02)
     message, blocked = await bench.message(), Blocked()
     bench.sender.during = blocked
     running = asyncio.create_task(bench.send(message, environment))

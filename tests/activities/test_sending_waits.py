@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from activities import doors, sending
+from activities import doors, lasting, sending
 from activities.contracts.sending import Step
 from tests.activities.sending_bench import Bench, Blocked
 from tests.relay.ledger import until
@@ -20,7 +20,7 @@ from workflows.message import SEND_TIMEOUT
 
 
 def test_the_time_out_of_a_send_is_longer_than_all_its_waits_together() -> None:
-    waits = 2 * sending._PATIENCE.total_seconds() + doors.FENCE_S + sending.RECORD_PATIENCE_S
+    waits = 2 * sending._PATIENCE.total_seconds() + doors.FENCE_S + lasting.RECORD_PATIENCE_S
     call: float = WorkerSettings.model_fields["call_timeout_s"].default
     assert waits + call + 5 < SEND_TIMEOUT.total_seconds()
 

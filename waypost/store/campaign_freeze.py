@@ -8,7 +8,6 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
 from waypost.messaging.values import Channel
 
@@ -90,7 +89,6 @@ class Freeze:
     """Cohort 1 gets its variant at once (a canary), or waits for the winner."""
     templates: tuple[tuple[UUID, int], ...]
     """(template, version) by variant."""
-    class_: str = "marketing"
 
 
 # The audience, one row an address (the oldest contact's), each with two even fractions of its own that are the same
@@ -122,7 +120,7 @@ WITH chosen AS MATERIALIZED (
         variant)
     SELECT {tenant},
            overlay(overlay(md5({run_text} || d.id::text) placing '8' from 13) placing '8' from 17)::uuid,
-           'campaign', r.id, d.id::text, 'bulk', {class_}, r.mode, r.channel, d.id, d.address, r.sender_id,
+           'campaign', r.id, d.id::text, 'bulk', 'marketing', r.mode, r.channel, d.id, d.address, r.sender_id,
            r.account_id, t.template_id, t.version, 'ready', d.due_at, d.due_at, d.due_at + {expires_in}, r.id,
            d.shard, d.cohort,
            CASE WHEN d.cohort = 1 AND NOT {rest_has_variant} THEN -1 ELSE d.variant END
@@ -186,7 +184,6 @@ async def freeze(
         dues=literal(list(how.due_by_zone.values())),
         first_share=literal(how.first_share),
         bounds=literal(bounds),
-        class_=literal(how.class_),
         expires_in=literal(how.expires_in),
         rest_has_variant=literal(how.rest_has_variant),
         templates=literal([template for template, _ in how.templates]),
@@ -203,7 +200,7 @@ async def freeze(
 _PREPARED = """
 UPDATE campaign_runs SET audience = %(audience)s, shards = %(shards)s, state = %(state)s, state_reason = %(reason)s,
        prepared_at = waypost_now(), started_at = CASE WHEN %(state)s = 'sending' THEN waypost_now() END,
-       decide_at = waypost_now() + %(decide_after)s, definition = definition || %(excluded)s, updated_at = waypost_now()
+       decide_at = waypost_now() + %(decide_after)s, updated_at = waypost_now()
 WHERE tenant_id = %(tenant)s AND id = %(run)s
 """
 
@@ -234,7 +231,6 @@ async def set_prepared(
         "state": state,
         "reason": reason,
         "decide_after": decide_after,
-        "excluded": Jsonb({}),
     }
     await connection.execute(_PREPARED, values)
     await connection.execute(_CAMPAIGN, values)

@@ -18,7 +18,6 @@ class DueRun:
     tenant_id: UUID
     id: UUID
     placement: str
-    weight: float
     channel: str
     number: int
     kind: str
@@ -36,7 +35,7 @@ WITH due AS (
 )
 UPDATE campaign_runs r SET driven_at = waypost_now() FROM due d JOIN tenants t ON t.id = d.tenant_id
 WHERE r.tenant_id = d.tenant_id AND r.id = d.id
-RETURNING r.tenant_id, r.id, t.placement, t.weight, r.channel, r.number, r.kind
+RETURNING r.tenant_id, r.id, t.placement, r.channel, r.number, r.kind
 """
 
 
