@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.relay.ledger import Attempt, Ledger
+from tests.relay.runs import add_contacts, add_run, freeze_all, recipients
 from waypost.messaging.values import AttemptState, Lane
 from waypost.store.alert_rules import ADVICE, QUERIES, Bounds, Rule
 from waypost.store.alerts import evaluate, lanes, settle_lanes
@@ -124,6 +125,49 @@ async def paused(ledger: Ledger) -> str:
         "UPDATE provider_accounts SET state = 'paused', pause_reason = 'daily_quota' WHERE id = %s", (ledger.account,)
     )
     return str(ledger.account)
+
+
+async def expiring(store: Database, ledger: Ledger, *, expires_in: timedelta, state: str = "paused") -> str:
+    await add_contacts(ledger, 2)
+    run = await add_run(ledger)
+    await freeze_all(store, ledger, run, expires_in=expires_in)
+    await ledger.execute("UPDATE campaign_runs SET state = %s WHERE id = %s", (state, run))
+    return str(run)
+
+
+async def test_a_paused_campaign_whose_recipients_expire_within_the_hour_is_somebodys_business(
+    store: Database, ledger: Ledger
+) -> None:
+    run = await expiring(store, ledger, expires_in=timedelta(minutes=50))
+    await look(store, Rule.CAMPAIGN_EXPIRING)
+    (alert,) = await firing(ledger, Rule.CAMPAIGN_EXPIRING, run)
+    assert alert["evidence"]["run_id"] == run
+    assert "example.com" not in str(alert)
+    await ledger.execute("UPDATE campaign_runs SET state = 'sending' WHERE id = %s", (UUID(run),))
+    await look(store, Rule.CAMPAIGN_EXPIRING)
+    assert await firing(ledger, Rule.CAMPAIGN_EXPIRING, run) == []
+
+
+@pytest.mark.parametrize(("minutes", "state"), [(70, "paused"), (50, "sending")])
+async def test_a_paused_campaign_with_time_left_or_one_that_sends_is_not(
+    store: Database, ledger: Ledger, minutes: int, state: str
+) -> None:
+    run = await expiring(store, ledger, expires_in=timedelta(minutes=minutes), state=state)
+    await look(store, Rule.CAMPAIGN_EXPIRING)
+    assert await firing(ledger, Rule.CAMPAIGN_EXPIRING, run) == []
+
+
+async def test_recipients_who_are_not_due_yet_or_have_their_outcome_need_nobody(
+    store: Database, ledger: Ledger
+) -> None:
+    run = await expiring(store, ledger, expires_in=timedelta(minutes=50))
+    first, second = await recipients(ledger, UUID(run))
+    later = "UPDATE messages SET due_at = waypost_now() + interval '10 minutes' WHERE id = %s"
+    await ledger.execute(later, (first["id"],))
+    closed = "UPDATE messages SET phase = 'closed', outcome = 'sent', outcome_reason = 'accepted' WHERE id = %s"
+    await ledger.execute(closed, (second["id"],))
+    await look(store, Rule.CAMPAIGN_EXPIRING)
+    assert await firing(ledger, Rule.CAMPAIGN_EXPIRING, run) == []
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,6 @@ from waypost.store.campaign_audit import RunSum, run_sum
 CAMPAIGNS = ("first", "second")
 SLEEPERS = 0.2
 AWAKE_ZONE, ASLEEP_ZONE = "UTC", "Asia/Tokyo"
-_SOONEST = timedelta(seconds=12)
-"""The quiet lasts at least so long: both campaigns must have met it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +29,8 @@ class Capping:
     reached: int
     too_early: int
     """Sleepers reached before their quiet ended."""
+    meanwhile: int
+    """Others reached before that: the campaigns ran while it was quiet."""
     sums: tuple[RunSum, ...]
 
     def checks(self) -> list[Check]:
@@ -42,6 +42,7 @@ class Capping:
             equals("caps: people reached", self.reached, self.people),
             at_least("caps: people in quiet hours", self.sleepers, int(self.people * SLEEPERS)),
             equals("caps: people reached in quiet hours", self.too_early, 0),
+            at_least("caps: others reached during them", self.meanwhile, 1),
             equals("caps: sent, of both campaigns", sent, self.people),
             equals("caps: skipped for the cap, of both", skipped, self.people),
             *(equals(f"caps: {name}, state", s.state, "completed") for name, s in self._named()),
@@ -75,26 +76,28 @@ class CapsUnderWay:
         """Wait for both, and count."""
         for key in CAMPAIGNS:
             await until(partial(self.scene.door.has_ended, key), patience_s=patience_s, every_s=0.5)
-        sleepers = await self.scene.arrivals(self.asleep)
-        got = Counter(entry["recipient"] for entry in [*await self.scene.arrivals(self.awake), *sleepers])
+        others, sleepers = await self.scene.arrivals(self.awake), await self.scene.arrivals(self.asleep)
+        got = Counter(entry["recipient"] for entry in [*others, *sleepers])
+        end = self.quiet_until.timestamp()
         return Capping(
             people=self.awake.count + self.asleep.count,
             sleepers=self.asleep.count,
             over_the_cap=sum(times > 1 for times in got.values()),
             reached=len(got),
-            too_early=sum(entry["at"] < self.quiet_until.timestamp() for entry in sleepers),
+            too_early=sum(entry["at"] < end for entry in sleepers),
+            meanwhile=sum(entry["at"] < end for entry in others),
             sums=tuple([await self.scene.staging.read(partial(run_sum, run=each.id)) for each in self.runs]),
         )
 
 
-async def start_both(scene: Scene, *, people: int) -> CapsUnderWay:
-    """One message a person and day; quiet in Tokyo until the next full minute but for the very next seconds."""
+async def start_both(scene: Scene, *, people: int, quiet_s: float) -> CapsUnderWay:
+    """One message a person and day; quiet in Tokyo for so many seconds more, in which both campaigns must meet it."""
     sleepers = int(people * SLEEPERS)
     awake = await scene.crowd("awake", people - sleepers, time_zone=AWAKE_ZONE, into="everybody")
     asleep = await scene.crowd("asleep", sleepers, time_zone=ASLEEP_ZONE, into="everybody")
-    quiet_until = next_minute(datetime.now(UTC) + _SOONEST)
+    quiet_until = (datetime.now(UTC) + timedelta(seconds=quiet_s)).replace(microsecond=0)
     local = quiet_until.astimezone(ZoneInfo(ASLEEP_ZONE))
-    quiet = {"start": f"{local - timedelta(hours=4):%H:%M}", "end": f"{local:%H:%M}"}
+    quiet = {"start": f"{local - timedelta(hours=4):%H:%M:%S}", "end": f"{local:%H:%M:%S}"}
     caps = [{"channel": "email", "limit": 1, "period": "P1D"}]
     await scene.admin.rules(scene.tenant, quiet_hours=quiet, frequency_caps=caps)
     at = datetime.now(UTC) + timedelta(seconds=2)
@@ -102,8 +105,3 @@ async def start_both(scene: Scene, *, people: int) -> CapsUnderWay:
         await scene.door.put_campaign(key, template=scene.template, audience={"list": "everybody"}, at=at)
     runs = tuple([await scene.door.scheduled(key) for key in CAMPAIGNS])
     return CapsUnderWay(scene=scene, awake=awake, asleep=asleep, quiet_until=quiet_until, runs=runs)
-
-
-def next_minute(moment: datetime) -> datetime:
-    """The next full minute, for a wall clock has no seconds."""
-    return (moment + timedelta(seconds=59, microseconds=999_999)).replace(second=0, microsecond=0)

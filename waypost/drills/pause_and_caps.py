@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from waypost.drills.campaign_scene import Scene, scene_of
 from waypost.drills.capping import start_both
+from waypost.drills.control_arm import is_ours
 from waypost.drills.fates import audit_checks
 from waypost.drills.overtaking import overtake
 from waypost.drills.pausing import pause_and_resume
-from waypost.drills.report import Report, environment
+from waypost.drills.queue_control import QueueControl, naive_queue_process
+from waypost.drills.report import Check, Report, environment
 from waypost.drills.running import DrillRun, Scale
 from waypost.drills.staging import Staging, StagingOptions, staged
 from waypost.drills.tenants import Admin
@@ -28,6 +30,8 @@ class Plan:
     paused: int
     paused_rate: float
     people: int
+    quiet_s: float
+    """How long a fifth of them sleeps on; both campaigns start two seconds after its beginning."""
     large: int
     large_rate: float
     small: int
@@ -36,12 +40,13 @@ class Plan:
 
 PLANS: Mapping[Scale, Plan] = {
     Scale.SMOKE: Plan(
-        paused=3_000, paused_rate=5_000, people=200, large=1_500, large_rate=150, small=100, patience_s=90
+        paused=3_000, paused_rate=5_000, people=200, quiet_s=12, large=1_500, large_rate=150, small=100, patience_s=90
     ),
     Scale.FULL: Plan(
         paused=50_000,
         paused_rate=10_000,
         people=50_000,
+        quiet_s=60,
         large=200_000,
         large_rate=10_000,
         small=100,
@@ -59,13 +64,25 @@ async def run(drill: DrillRun) -> Report:
         "WAYPOST_RECORD_GRACE_S": "2",
         "WAYPOST_WORKER_CONCURRENCY": str(CALLS_AT_ONCE),
     }
-    options = StagingOptions(settings=settings, data=drill.data)
+    options = StagingOptions(settings=settings, data=drill.data, beside=naive_queue_process)
     async with staged(options, drill.told) as staging, AsyncExitStack() as stack:
         admin = await stack.enter_async_context(Admin(staging))
         scenes = await _scenes(staging, admin, plan)
         for scene in scenes.values():
             await stack.enter_async_context(scene.door)
-        return await _parts(staging, scenes, plan, drill, where)
+        controlling = asyncio.create_task(QueueControl(staging).run())
+        try:
+            checks, figures = await _parts(staging, scenes, plan, drill)
+            drill.narrator.step("waiting for the control")
+            control = await controlling
+        finally:
+            controlling.cancel()
+    return Report(
+        name=NAME,
+        checks=(*checks, *control.checks()),
+        figures=figures | control.figures(),
+        environment=where,
+    )
 
 
 async def _scenes(staging: Staging, admin: Admin, plan: Plan) -> dict[str, Scene]:
@@ -74,11 +91,11 @@ async def _scenes(staging: Staging, admin: Admin, plan: Plan) -> dict[str, Scene
 
 
 async def _parts(
-    staging: Staging, scenes: Mapping[str, Scene], plan: Plan, drill: DrillRun, where: dict[str, object]
-) -> Report:
+    staging: Staging, scenes: Mapping[str, Scene], plan: Plan, drill: DrillRun
+) -> tuple[list[Check], dict[str, object]]:
     """Caps begin first: their sleepers wake while the others are measured."""
     drill.narrator.step("two campaigns under a cap, a fifth of the people asleep")
-    caps = await start_both(scenes["capped"], people=plan.people)
+    caps = await start_both(scenes["capped"], people=plan.people, quiet_s=plan.quiet_s)
     drill.narrator.step("pausing at full rate")
     paused = await pause_and_resume(
         scenes["paused"], recipients=plan.paused, call_timeout_s=CALL_TIMEOUT_S, patience_s=plan.patience_s
@@ -87,16 +104,12 @@ async def _parts(
     overtaking = await overtake(scenes["crowded"], large=plan.large, small=plan.small, patience_s=plan.patience_s)
     drill.narrator.step("waiting for those in quiet hours")
     capping = await caps.outcome(patience_s=plan.patience_s)
-    log = await asyncio.to_thread(staging.truth)
+    log = [entry for entry in await asyncio.to_thread(staging.truth) if is_ours(entry.recipient)]
     audit = await staging.read(lambda connection: compare(connection, log))
-    return Report(
-        name=NAME,
-        checks=(
-            *paused.checks(calls_at_once=CALLS_AT_ONCE, call_timeout_s=CALL_TIMEOUT_S),
-            *capping.checks(),
-            *overtaking.checks(),
-            *audit_checks(audit),
-        ),
-        figures={"pause": paused.figures(), "caps": capping.figures(), "overtaking": overtaking.figures()},
-        environment=where,
-    )
+    checks = [
+        *paused.checks(calls_at_once=CALLS_AT_ONCE, call_timeout_s=CALL_TIMEOUT_S),
+        *capping.checks(),
+        *overtaking.checks(),
+        *audit_checks(audit),
+    ]
+    return checks, {"pause": paused.figures(), "caps": capping.figures(), "overtaking": overtaking.figures()}

@@ -23,6 +23,7 @@ class Rule(StrEnum):
     EVENTS_BEHIND = "events_behind"
     DISPATCHER_STALLED = "dispatcher_stalled"
     ACCOUNT_PAUSED = "account_paused"
+    CAMPAIGN_EXPIRING = "campaign_expiring"
     OLDEST_AGE = "oldest_age"
 
 
@@ -36,6 +37,7 @@ class Bounds:
     stalled: timedelta = timedelta(seconds=30)
     fast_age: timedelta = timedelta(seconds=60)
     bulk_age: timedelta = timedelta(minutes=15)
+    expiring: timedelta = timedelta(hours=1)
     kept: timedelta = timedelta(days=1)
     """How long something that happened once (a duplicate) stays an alert."""
 
@@ -120,6 +122,25 @@ SELECT id::text, jsonb_build_object('account_id', id, 'reason', pause_reason, 'p
 FROM provider_accounts WHERE state = 'paused'
 """
 
+# A run stands still, and who is due in it will expire. The first due one of each shard speaks for it: looking for the
+# very first to expire would read through the whole of a paused run.
+_CAMPAIGN_EXPIRING = """
+SELECT r.id::text, jsonb_build_object(
+    'tenant_id', r.tenant_id, 'campaign_id', r.campaign_id, 'run_id', r.id, 'reason', r.state_reason,
+    'first_expires_at', f.expires_at)
+FROM campaign_runs r
+CROSS JOIN LATERAL (
+    SELECT min(d.expires_at) AS expires_at
+    FROM generate_series(0, r.shards - 1) AS s (shard) CROSS JOIN generate_series(0, r.open_cohort) AS c (cohort)
+    CROSS JOIN LATERAL (
+        SELECT expires_at FROM messages m
+        WHERE m.run_id = r.id AND m.shard = s.shard AND m.cohort = c.cohort
+          AND m.phase <> 'closed' AND m.phase = 'ready' AND m.due_at <= waypost_now()
+        ORDER BY m.due_at LIMIT 1) d) f
+WHERE r.state IN ('scheduled', 'preparing', 'sending', 'paused') AND r.state = 'paused'
+  AND f.expires_at < waypost_now() + %(expiring)s
+"""
+
 QUERIES: Mapping[Rule, LiteralString] = {
     Rule.FEED_SILENT: _FEED_SILENT,
     Rule.UNKNOWN_OLD: _UNKNOWN_OLD,
@@ -128,6 +149,7 @@ QUERIES: Mapping[Rule, LiteralString] = {
     Rule.EVENTS_UNUSABLE: _EVENTS_UNUSABLE,
     Rule.EVENTS_BEHIND: _EVENTS_BEHIND,
     Rule.ACCOUNT_PAUSED: _ACCOUNT_PAUSED,
+    Rule.CAMPAIGN_EXPIRING: _CAMPAIGN_EXPIRING,
 }
 """The rules that are a query each; those of lanes are decided from `alerts.lanes`."""
 
@@ -148,6 +170,8 @@ ADVICE: Mapping[Rule, str] = {
     "lane runs and that Temporal answers; the rows are safe.",
     Rule.ACCOUNT_PAUSED: "The account takes no messages; its rows wait. The reason says why: quota (wait), credentials "
     "(renew them), sending paused (ask the provider). It resumes by itself where resume_at is set.",
+    Rule.CAMPAIGN_EXPIRING: "A campaign stands paused while recipients are due who expire within the hour: they "
+    "will end as expired and never get it. Resume it, approve it where it waits for that, or cancel it.",
     Rule.OLDEST_AGE: "The oldest due message of this lane waits for longer than it should. Compare the account's rate "
     "with what is being sent, the tenant's window, and the number of workers.",
 }
