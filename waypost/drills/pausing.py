@@ -89,7 +89,7 @@ class Pausing:
 
 
 async def pause_and_resume(scene: Scene, *, recipients: int, call_timeout_s: float, patience_s: float) -> Pausing:
-    """Pause at a tenth, look on for longer than a call may last and until somebody is told; resume, wait for the end."""
+    """Pause at a tenth, look on longer than a call may last and until somebody is told; resume, wait for the end."""
     crowd = await scene.crowd("p", recipients)
     since = await scene.accepted()
     audience = {"list": "p"}
