@@ -94,7 +94,7 @@ async def list_lists(caller: Reader, services: WithServices, page: AskedPage) ->
 
 @router.delete("/v1/lists/{key}", status_code=204, responses=problems(409))
 async def delete_list(caller: Writer, services: WithServices, key: SlugPath) -> None:
-    """Forget a list, to which no segment may refer. The contacts stay."""
+    """Forget a list, to which no segment nor campaign that has yet to begin may refer. The contacts stay."""
     async with services.app_db.session(caller.tenant_id) as session:
         await store.delete_list(session, caller.tenant_id, key)
 

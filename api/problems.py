@@ -68,7 +68,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "sender_in_use": Kind(409, "Messages refer to the sender"),
         "topic_in_use": Kind(409, "The topic cannot go yet"),
         "too_many_topics": Kind(409, "There are as many topics as there can be"),
-        "referred_to": Kind(409, "A segment refers to it"),
+        "referred_to": Kind(409, "A segment or campaign refers to it"),
         "default_sender_race": Kind(409, "Two senders became the default at once"),
         "template_channel": Kind(409, "The template has another channel"),
         "idempotency_key_reused": Kind(409, "The idempotency key belongs to another body"),

@@ -94,7 +94,7 @@ async def list_segments(caller: Reader, services: WithServices, page: AskedPage)
 
 @router.delete("/v1/segments/{key}", status_code=204, responses=problems(409))
 async def delete_segment(caller: Writer, services: WithServices, key: SlugPath) -> None:
-    """Forget a segment, which no other one may refer to. Campaigns that are sent to it and have not begun fail."""
+    """Forget a segment, to which no other one nor campaign that has yet to begin may refer."""
     async with services.app_db.session(caller.tenant_id) as session:
         await store.delete_segment(session, caller.tenant_id, key)
 

@@ -238,3 +238,35 @@ async def test_a_contact_that_is_forgotten_takes_its_memberships_and_events_alon
     await ok(tenant.client.post("/v1/events", json={"id": "1", "contact": "c1", "name": "came"}))
     await ok(tenant.client.delete("/v1/contacts/c1"))
     assert (await ok(tenant.client.get("/v1/lists/vip")))["members"] == 1
+
+
+async def _name_in(tenant: Tenant, key: str, **audience: Any) -> None:
+    body = {"name": key, "channel": "email", "template": "news", **audience}
+    await ok(tenant.client.put(f"/v1/campaigns/{key}", json=body))
+
+
+async def test_what_a_draft_is_sent_to_or_leaves_out_stays_until_the_draft_is_changed(api: Api) -> None:
+    tenant = await _tenant(api)
+    await ok(tenant.client.put("/v1/lists/vip", json={"name": "VIP"}))
+    await _put(tenant, "pros", PRO)
+    ruled = {"kind": "any", "rules": [PRO, {"kind": "list", "key": "vip"}]}
+    await _name_in(tenant, "spring", audience={"list": "vip"})
+    await _name_in(tenant, "summer", audience={"rule": ruled}, exclude={"segment": "pros"})
+    document = await problem(tenant.client.delete("/v1/lists/vip"), 409, "referred_to")
+    assert "spring, summer" in document["detail"]
+    document = await problem(tenant.client.delete("/v1/segments/pros"), 409, "referred_to")
+    assert "summer" in document["detail"]
+    assert "spring" not in document["detail"]
+    await _name_in(tenant, "spring", audience={"all": True})
+    await _name_in(tenant, "summer", audience={"all": True})
+    await ok(tenant.client.delete("/v1/lists/vip"))
+    await ok(tenant.client.delete("/v1/segments/pros"))
+
+
+async def test_of_many_campaigns_an_answer_names_some(api: Api) -> None:
+    tenant = await _tenant(api)
+    await ok(tenant.client.put("/v1/lists/vip", json={"name": "VIP"}))
+    for number in range(6):
+        await _name_in(tenant, f"c{number}", audience={"list": "vip"})
+    document = await problem(tenant.client.delete("/v1/lists/vip"), 409, "referred_to")
+    assert "c0, c1, c2, c3, c4 and others" in document["detail"]

@@ -152,7 +152,7 @@ async def test_who_failed_is_sent_to_again_by_one_new_run(api: Api, module_datab
 
 
 def test_a_resend_goes_at_once_with_the_winners_content_and_tests_nothing() -> None:
-    said = campaign(template=None, variants=VARIANTS, winner={}, expires_in="PT2H")
+    said = campaign(template=None, variants=VARIANTS, winner={}, expires_in="PT6H")
     said["schedule"] = {"local": "2026-01-01T09:00:00", "spread": "PT1H", "throttle_per_minute": 60}
     definition = CampaignDefinition.model_validate({name: value for name, value in said.items() if name != "name"})
     again = resend_definition(definition, winner=1)
@@ -205,3 +205,31 @@ async def test_pausing_and_cancelling_reach_a_run_that_the_next_one_overtook(
     ):
         await ok(_post(tenant, action))
         assert [row[0] for row in _rows(module_database, query, tenant.id)] == states
+
+
+async def test_a_canary_that_decides_when_the_rest_has_expired_is_refused_at_its_field(api: Api) -> None:
+    tenant = await tenant_with_contacts(api, "late-canary", contacts=1)
+    late = campaign(canary={"after": "PT2H"}, expires_in="PT1H")
+    document = await problem(tenant.client.put("/v1/campaigns/news", json=late), 422, "validation_failed")
+    (error,) = document["errors"]
+    assert (error["field"], error["bound"]) == ("canary.after", 3600)
+    assert "longer expires_in" in error["message"]
+
+
+async def test_a_list_stays_until_the_campaigns_that_are_sent_to_it_have_begun_or_end(
+    api: Api, module_database: Database
+) -> None:
+    tenant = await tenant_with_contacts(api, "listed", contacts=1)
+    await ok(tenant.client.put("/v1/lists/vip", json={"name": "VIP"}))
+    await ok(tenant.client.post("/v1/lists/vip/members", json={"external_ids": ["c-0"]}))
+    at = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    schedule = {"at": at, "every": "P7D"}
+    begun = await scheduled(tenant, "begun", audience={"list": "vip"})
+    await scheduled(tenant, "waiting", audience={"all": True}, exclude={"list": "vip"}, schedule=schedule)
+    document = await problem(tenant.client.delete("/v1/lists/vip"), 409, "referred_to")
+    assert "begun, waiting" in document["detail"]
+    await prepare(module_database, tenant.id, begun)
+    document = await problem(tenant.client.delete("/v1/lists/vip"), 409, "referred_to")
+    assert "begun" not in document["detail"].partition(":")[2]
+    await ok(tenant.client.post("/v1/campaigns/waiting/cancel"))
+    await ok(tenant.client.delete("/v1/lists/vip"))

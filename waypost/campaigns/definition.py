@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from waypost.messaging.rules import SendWindow
 from waypost.messaging.values import Channel
@@ -136,6 +136,15 @@ class CampaignDefinition(Part):
             raise PydanticCustomError("winner", "Conversions need conversion_event, the event that is counted.")
         return self
 
+    @model_validator(mode="after")
+    def _rest_is_decided_of_in_time(self) -> Self:
+        """Who waits for the decision is due with the others, and would have expired by then."""
+        if self.winner is not None and self.winner.by is not WinnerBy.MANUAL:
+            _require_before_expiry("winner", self.winner.after, self.expires_in)
+        if self.canary is not None:
+            _require_before_expiry("canary", self.canary.after, self.expires_in)
+        return self
+
     @property
     def contents(self) -> tuple[Variant, ...]:
         """The variants; one of them where the campaign has a template alone."""
@@ -147,3 +156,17 @@ class CampaignDefinition(Part):
         if self.winner is not None:
             return self.winner.test_share
         return self.canary.share if self.canary is not None else 1.0
+
+
+def _require_before_expiry(part: str, after: timedelta, expires_in: timedelta) -> None:
+    """Raises `ValidationError` at the part's own field."""
+    if after < expires_in:
+        return
+    advice = (
+        f"The rest would have expired by then: give {part}.after less than expires_in, which is {{bound}} seconds, "
+        "or a longer expires_in."
+    )
+    error = PydanticCustomError("expires_before_decision", advice, {"bound": int(expires_in.total_seconds())})
+    raise ValidationError.from_exception_data(
+        "campaign", [InitErrorDetails(type=error, loc=(part, "after"), input=after)]
+    )

@@ -52,7 +52,10 @@ async def list_lists(session: AsyncSession, tenant: UUID, *, after: Place | None
 
 
 async def delete_list(session: AsyncSession, tenant: UUID, key: str) -> None:
-    """Forget a list; the contacts stay. Raises `NotFoundError`, or `ConflictError` while a segment refers to it."""
+    """Forget a list; the contacts stay.
+
+    Raises `NotFoundError`, or `ConflictError` while a segment or a campaign refers to it.
+    """
     row = await get_list(session, tenant, key)
     await refuse_while_referred(session, tenant, kind="list", key=key)
     await session.delete(row)

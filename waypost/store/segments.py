@@ -63,7 +63,7 @@ async def list_segments(session: AsyncSession, tenant: UUID, *, after: Place | N
 
 
 async def delete_segment(session: AsyncSession, tenant: UUID, key: str) -> None:
-    """Forget a segment. Raises `NotFoundError`, or `ConflictError` while another segment refers to it."""
+    """Forget a segment. Raises `NotFoundError`, or `ConflictError` while another segment or a campaign refers to it."""
     row = await get_segment(session, tenant, key)
     await refuse_while_referred(session, tenant, kind="segment", key=key)
     await session.delete(row)
@@ -76,18 +76,48 @@ _REFERRING = text(
 ).columns(column("key"))
 
 
-async def refuse_while_referred(session: AsyncSession, tenant: UUID, *, kind: str, key: str) -> None:
-    """Raises `ConflictError` while a segment's rule names this list, topic or segment.
+# What a campaign is sent to is compiled when a run of it is prepared: until then, and before each further run.
+_CAMPAIGNS = text(
+    "SELECT c.key FROM campaigns c WHERE c.tenant_id = :tenant"
+    " AND (c.state = 'draft' OR c.next_at IS NOT NULL OR EXISTS (SELECT FROM campaign_runs r"
+    "      WHERE r.tenant_id = c.tenant_id AND r.campaign_id = c.id AND r.shards IS NULL"
+    "      AND r.state NOT IN ('completed', 'cancelled')))"
+    " AND (c.definition -> 'audience' ->> :kind = :key OR c.definition -> 'exclude' ->> :kind = :key"
+    "      OR jsonb_path_exists("
+    "          jsonb_build_array(c.definition -> 'audience' -> 'rule', c.definition -> 'exclude' -> 'rule'),"
+    "          '$.** ? (@.kind == $kind && @.key == $key)',"
+    "          jsonb_build_object('kind', CAST(:kind AS text), 'key', CAST(:key AS text))))"
+    " ORDER BY c.key LIMIT :most"
+).columns(column("key"))
+_NAMED = 5
+"""An answer names so many campaigns; of more it says so."""
 
-    Until the transaction ends no rule is changed, so that what is deleted in it is not referred to meanwhile.
+
+async def refuse_while_referred(session: AsyncSession, tenant: UUID, *, kind: str, key: str) -> None:
+    """Raises `ConflictError` while this list, topic or segment is named by a segment's rule, or by a campaign's
+    audience or exclusion that is still to be looked up.
+
+    Until the transaction ends no segment's rule is changed, so that what is deleted in it is not referred to meanwhile.
     """
-    await (await session.connection()).execute(_LOCK, {"tenant": str(tenant)})
+    connection = await session.connection()
+    await connection.execute(_LOCK, {"tenant": str(tenant)})
     values = {"tenant": tenant, "kind": kind, "key": key}
-    found = (await (await session.connection()).execute(_REFERRING, values)).scalar_one_or_none()
+    found = (await connection.execute(_REFERRING, values)).scalar_one_or_none()
     if found is not None:
         raise ConflictError(
             f"The segment {found} refers to this {kind}: change or delete that one first.", code="referred_to"
         )
+    campaigns = (await connection.execute(_CAMPAIGNS, values | {"most": _NAMED + 1})).scalars().all()
+    if campaigns:
+        raise ConflictError(_sent_to(kind, campaigns), code="referred_to")
+
+
+def _sent_to(kind: str, campaigns: Sequence[str]) -> str:
+    named = ", ".join(campaigns[:_NAMED]) + (" and others" if len(campaigns) > _NAMED else "")
+    return (
+        f"Campaigns that have yet to begin use this {kind}: {named}. Give a draft another audience first, "
+        "and cancel one that is scheduled or recurs."
+    )
 
 
 async def check_rule(session: AsyncSession, tenant: UUID, rule: Rule) -> None:
