@@ -1,17 +1,17 @@
 """From a recipient to what a provider is handed: the variant's template, compiled once a version, and its links."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from activities.campaign_facts import RunRules
-from activities.composing import Composer, content_hash
+from activities.composing import Composer
 from waypost.campaigns.frozen import FrozenContent
 from waypost.messaging.link_tokens import LinkSigner
-from waypost.messaging.provider import RenderedMessage
+from waypost.messaging.provider import RenderedMessage, SlottedContent
 from waypost.messaging.rendering import choose_locale, render, template_context
 from waypost.messaging.slotted import SlottedTemplate
 from waypost.messaging.templating import CompiledTemplate
@@ -54,26 +54,25 @@ class CampaignComposer:
         ask = Ask(
             message=recipient.id,
             number=recipient.attempts + 1,
-            content_hash=b"",
+            content_hash=_hash(recipient.address, said),
             variant=variant,
             template_id=content.template_id,
             template_version=content.template_version,
         )
-        message = replace(_rendered(run, recipient, links, ask), **said)
-        return Prepared(recipient, ask.with_hash(_hash(message)), message)
+        return Prepared(recipient, ask, _rendered(run, recipient, links, ask, said))
 
     def _say(
         self, template: CompiledTemplate, locale: str | None, context: dict[str, Any], content: FrozenContent
-    ) -> dict[str, Any]:
-        """What the message says, as fields of RenderedMessage: an email's in slots, for its static text goes once."""
+    ) -> SlottedContent | str:
+        """What the message says: an email in slots, for its static text goes once, any other as its text."""
         if template.channel is not Channel.EMAIL:
-            return {"text": render(template, locale, context).text}
+            return render(template, locale, context).text
         key = (content.template_id, content.template_version, choose_locale(template, locale))
         if key not in self._slotted:
             if len(self._slotted) >= _SLOTTED_KEPT:
                 self._slotted.clear()
             self._slotted[key] = SlottedTemplate.of(template, locale)
-        return {"slotted": self._slotted[key].render(context)}
+        return self._slotted[key].render(context)
 
     def _links(self, run: LoadedRun, recipient: Recipient) -> Links:
         return unsubscribe_links(
@@ -108,15 +107,16 @@ def _context(rules: RunRules, recipient: Recipient, links: Links) -> dict[str, A
     )
 
 
-def _hash(message: RenderedMessage) -> bytes:
+def _hash(address: str, said: SlottedContent | str) -> bytes:
     """Address and content: the same for a second try of the same message."""
-    if message.slotted is None:
-        return content_hash(message)
-    parts = (message.to, *(text for pair in sorted(message.slotted.slots.items()) for text in pair))
-    return hashlib.sha256("\x00".join(parts).encode()).digest()
+    values = (said,) if isinstance(said, str) else (text for pair in sorted(said.slots.items()) for text in pair)
+    return hashlib.sha256("\x00".join((address, *values)).encode()).digest()
 
 
-def _rendered(run: LoadedRun, recipient: Recipient, links: Links, ask: Ask) -> RenderedMessage:
+def _rendered(
+    run: LoadedRun, recipient: Recipient, links: Links, ask: Ask, said: SlottedContent | str
+) -> RenderedMessage:
+    slotted = None if isinstance(said, str) else said
     return RenderedMessage(
         attempt_id=ask.attempt,
         channel=Channel(run.channel),
@@ -128,4 +128,6 @@ def _rendered(run: LoadedRun, recipient: Recipient, links: Links, ask: Ask) -> R
         configuration_set=run.configuration_set,
         messaging_service=run.messaging_service,
         valid_for=recipient.expires_at - run.now,
+        text=said if isinstance(said, str) else "",
+        slotted=slotted,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -83,6 +84,22 @@ async def test_a_crashed_child_is_started_again_with_a_sentence(tmp_path: Path) 
     crash = next(event for event in recorder.events if event.kind is EventKind.CRASHED)
     assert "killed by SIGKILL" in crash.detail
     assert "starting it again in 0.02 s" in crash.detail
+
+
+def session_niceness(pid: int) -> int | None:
+    """By sched(7)'s autogroup; None where the kernel has no such feature."""
+    group = Path(f"/proc/{pid}/autogroup")
+    return int(group.read_text().split()[-1]) if group.exists() else None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness of whole sessions is Linux's")
+async def test_a_child_that_stands_back_is_nice_and_its_session_too(tmp_path: Path) -> None:
+    modest = dataclasses.replace(child(tmp_path, "a"), niceness=7)
+    async with supervised(plan((modest,), stop_order=("a",)), tmp_path, Recorder()) as supervisor:
+        await supervisor.start()
+        pid = pid_of(tmp_path, "a")
+        assert os.getpriority(os.PRIO_PROCESS, pid) == 7
+        assert session_niceness(pid) in (7, None)
 
 
 async def test_a_child_that_was_taken_down_stays_down_until_it_is_brought_back(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ template costs no more than its tags do, however long its text is, and its limit
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import TextIO, cast
 
 from liquid import RenderContext
@@ -16,6 +17,7 @@ from liquid.token import Token
 
 from waypost.messaging.liquid_dialect import LiquidText
 from waypost.messaging.liquid_limits import MAX_OUTPUT, BoundedBuffer, MeteredTemplate
+from waypost.messaging.liquid_quick import QuickText, cut, quick
 
 SHORTEST_STATIC = 24
 """Text shorter than this is left to the regions around it: a gap costs about as much as it."""
@@ -72,6 +74,7 @@ class Pieces:
 
     source: LiquidText
     template: SlottedLiquid | None
+    quick: QuickText | None
     statics: tuple[str, ...]
     prints: tuple[bool, ...]
 
@@ -79,14 +82,22 @@ class Pieces:
         """Each region for one message. Raises `RenderError` as `LiquidText.render` does."""
         if self.template is None:
             return ["", ""]
+        regions = None if self.quick is None else self.quick.regions(context)
+        if regions is not None:
+            return regions
         with self.source.failing_as_rendering():
             return self.template.render_regions(context)
+
+    def text(self, context: Mapping[str, object]) -> str:
+        """The whole text for one message: regions and static texts together."""
+        regions = self.regions(context)
+        return regions[0] + "".join(map(add, self.statics, regions[1:]))
 
 
 def take_apart(text: LiquidText) -> Pieces:
     """The pieces of a compiled text: joined in order they are what it renders to."""
     if text.template is None:
-        return Pieces(text, None, (text.constant or "",), (False, False))
+        return Pieces(text, None, None, (text.constant or "",), (False, False))
     nodes: list[Node] = []
     statics: list[str] = []
     prints = [False]
@@ -100,7 +111,9 @@ def take_apart(text: LiquidText) -> Pieces:
             nodes += run
             prints[-1] = True
     template = SlottedLiquid(text.template.env, nodes)
-    return Pieces(text, template, tuple(statics), tuple(prints))
+    marked = [cut(node.length) if isinstance(node, StaticMark) else node for node in nodes]
+    program = quick(marked, env=text.template.env)
+    return Pieces(text, template, program, tuple(statics), tuple(prints))
 
 
 def _runs(nodes: Sequence[Node]) -> list[list[Node]]:

@@ -110,7 +110,7 @@ class SlottedTemplate:
 
     locale: str
     text_is_derived: bool
-    _content: CompiledContent
+    _line: Pieces | None
     _shared: SharedContent
     _literals: Mapping[str, str]
     _subject: str | None
@@ -136,7 +136,7 @@ class SlottedTemplate:
         return cls(
             locale=chosen,
             text_is_derived=content.text_is_derived,
-            _content=content,
+            _line=take_apart(content.subject) if content.subject else None,
             _shared=shared,
             _literals=literals.slots,
             _subject=subject,
@@ -149,8 +149,8 @@ class SlottedTemplate:
         slots = dict(self._literals)
         subject = self._subject
         if subject is None:
-            assert self._content.subject is not None
-            slots["s"] = subject = one_line(self._content.subject.render(context))
+            assert self._line is not None
+            slots["s"] = subject = one_line(self._line.text(context))
         html: Extent | None = None
         regions: list[str] = []
         if self._html is not None:

@@ -24,6 +24,8 @@ _STOP_ORDER = (("api",), ("ingest",), ("worker-fast", "worker-bulk"), ("simulato
 # A worker waits for calls in flight: their time-out (10 s) and 5 s more, then some.
 _WORKER_GRACE_S = 30.0
 _POSTGRES_GRACE_S = 20.0
+_INGEST_STANDS_BACK = 10
+"""Where sending takes all CPUs, feedback keeps about a tenth of its share: the queue holds it, nothing is lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +193,14 @@ def _plan(
 
 def _product(options: StackOptions, chosen: Mapping[str, int], env: Mapping[str, str]) -> tuple[ProcessSpec, ...]:
     doors = tuple(
-        ProcessSpec(name=name, argv=_waypost(name), env=_unbuffered(env), ready=HttpReady(port=chosen[name]))
-        for name in ("api", "ingest")
+        ProcessSpec(
+            name=name,
+            argv=_waypost(name),
+            env=_unbuffered(env),
+            ready=HttpReady(port=chosen[name]),
+            niceness=niceness,
+        )
+        for name, niceness in (("api", 0), ("ingest", _INGEST_STANDS_BACK))
     )
     return doors + (tuple(_worker(lane, chosen, env) for lane in LANES) if options.workers else ())
 

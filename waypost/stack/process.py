@@ -63,6 +63,8 @@ class ProcessSpec:
     grace_s: float = 10.0
     user: ServerUser | None = None
     pid_file: Path | None = None
+    niceness: int = 0
+    """How far it stands back where all CPUs are taken (`priority.lower`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

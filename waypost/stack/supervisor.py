@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from waypost.stack.errors import ChildFailedError
 from waypost.stack.guardian import MARK
 from waypost.stack.logs import Logs
+from waypost.stack.priority import lower
 from waypost.stack.process import ProcessSpec, StackPlan, TaskSpec, http_status, is_ready
 from waypost.stack.watch import GuardianLink
 
@@ -185,6 +186,8 @@ class Supervisor:
         with self._logs.open(spec.name) as out:
             options = {"cwd": "/", **spec.user.process_options()} if spec.user else {}
             process = await self._spawn(spec.name, spec.argv, spec.env, out, **options)
+        if spec.niceness:
+            lower(process.pid, spec.niceness)
         self._guardian.tell(name=spec.name, pid=process.pid)
         return process
 

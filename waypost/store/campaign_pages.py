@@ -5,7 +5,7 @@ attempts by message, then messages by id.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -180,15 +180,11 @@ class Ask:
     variant: int
     template_id: UUID
     template_version: int
+    attempt: UUID = field(init=False)
+    """The attempt's id."""
 
-    @property
-    def attempt(self) -> UUID:
-        """The attempt's id."""
-        return attempt_id(message=self.message, number=self.number)
-
-    def with_hash(self, content_hash: bytes) -> "Ask":
-        """The same, of a known content."""
-        return replace(self, content_hash=content_hash)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attempt", attempt_id(message=self.message, number=self.number))
 
 
 # The claim of one provider call. KEY SHARE on the tenant's row and on the run's conflicts with the FOR UPDATE of those
