@@ -1,5 +1,6 @@
 """The campaign's activities: prepare, page, decide, complete. Everything that decides is read from rows."""
 
+import logging
 from datetime import timedelta
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from waypost.store.campaign_freeze import (
     Freeze,
     RunToPrepare,
     freeze,
+    freeze_alone,
     lock_run,
     not_reached,
     set_prepared,
@@ -46,8 +48,11 @@ from waypost.store.campaign_runs import (
 from waypost.store.database import Connection, Database
 from waypost.store.tallies import counts_by_variant, total
 
+logger = logging.getLogger(__name__)
+
 _SUSPENDED_AGAIN = timedelta(seconds=10)
 _NOT_DONE_AGAIN = timedelta(seconds=5)
+_TO_PREPARE = (RunState.SCHEDULED, RunState.PREPARING)
 _MOSTLY = 9
 """For each of the first share that waits to go out, so many must have their outcome: else a decision says nothing."""
 
@@ -94,20 +99,28 @@ class CampaignActivities(Campaigning):
             return _progress(await lock_now(connection, tenant=tenant, run=identity))
 
     async def _prepare(self, tenant: UUID, run: UUID) -> Progress:
+        """Say that the run is being prepared, then make its rows; meanwhile it can be paused and cancelled."""
         async with self._relay.transaction() as connection:
             found = await lock_run(connection, tenant=tenant, run=run)
             if found is None:
                 return Progress(RunState.CANCELLED)
-            if found.shards is not None or found.state in (RunState.CANCELLED, RunState.COMPLETED):
+            if found.shards is not None or found.state not in _TO_PREPARE:
                 return _progress(await lock_now(connection, tenant=tenant, run=run))
             if found.tenant_state != TenantState.ACTIVE or found.scheduled_at > found.now:
                 return Progress(found.state, again_at=max(found.scheduled_at, found.now + _SUSPENDED_AGAIN))
-            if found.state in (RunState.PAUSED, RunState.HALTED):
-                return Progress(found.state)
-            try:
+            if found.state == RunState.SCHEDULED:
+                await set_state(connection, tenant=tenant, run=run, state=RunState.PREPARING, reason=None)
+        try:
+            async with self._relay.transaction() as connection:
+                await freeze_alone(connection, run=run)
                 await self._freeze(connection, tenant, run, found)
-            except AudienceError as error:  # deleted since it was scheduled: a person must say what is meant
+        except AudienceError as error:  # deleted since it was scheduled: a person must say what is meant
+            async with self._relay.transaction() as connection:
+                await lock_now(connection, tenant=tenant, run=run)
                 await set_state(connection, tenant=tenant, run=run, state=RunState.HALTED, reason=error.code)
+        except _ChangedMeanwhileError:
+            logger.info("the run changed while it was prepared", extra={"run_id": str(run)})
+        async with self._relay.transaction() as connection:
             return _progress(await lock_now(connection, tenant=tenant, run=run))
 
     async def _freeze(self, connection: Connection, tenant: UUID, run: UUID, found: RunToPrepare) -> None:
@@ -122,12 +135,14 @@ class CampaignActivities(Campaigning):
             exclude=await self._excluded(connection, tenant, definition),
             how=await self._how(connection, tenant, found, frozen),
         )
-        waits = found.approval_over is not None and audience > found.approval_over and found.approved_at is None
+        now = await lock_run(connection, tenant=tenant, run=run)
+        if now is None or now.shards is not None or now.state not in _TO_PREPARE:
+            raise _ChangedMeanwhileError
+        waits = now.approval_over is not None and audience > now.approval_over and now.approved_at is None
         await set_prepared(
             connection,
             tenant=tenant,
             run=run,
-            campaign=found.campaign_id,
             audience=audience,
             shards=shards,
             state=RunState.PAUSED if waits else RunState.SENDING,
@@ -179,6 +194,10 @@ class CampaignActivities(Campaigning):
                 await release_rest(connection, tenant=tenant, run=run, winner=None)
             else:
                 await set_state(connection, tenant=tenant, run=run, state=RunState.HALTED, reason=reason)
+
+
+class _ChangedMeanwhileError(Exception):
+    """Paused, cancelled, or prepared by another while its rows were made: they are rolled back."""
 
 
 def _is_time(now: RunNow) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,7 +12,11 @@ from uuid import UUID
 import pytest
 
 from tests.activities.campaign_bench import CampaignBench, sending, to_the_end
+from tests.relay.ledger import Ledger, until
 from tests.relay.runs import EMAIL, add_contacts, add_run, campaign_state, outcomes, recipients, run_row
+from waypost.messaging.values import RunState
+from waypost.store.campaign_freeze import freeze_alone
+from waypost.store.campaigns import get_campaign, move_run
 
 CANARY = {"share": 0.5, "after": "PT1S", "max_bounce_rate": 0.1}
 
@@ -166,3 +172,46 @@ async def _tested(bench: CampaignBench, definition: dict[str, Any], *, count: in
 
 async def _now_decide(bench: CampaignBench, run: UUID) -> None:
     await bench.ledger.execute("UPDATE campaign_runs SET decide_at = waypost_now() WHERE id = %s", (run,))
+
+
+@asynccontextmanager
+async def held_up(campaigns: CampaignBench, run: UUID) -> AsyncIterator[None]:
+    """Keeps a freeze from its end, holding what a freeze holds of the run's row: it has made rows that name it."""
+    async with campaigns.relay.transaction() as connection:
+        await freeze_alone(connection, run=run)
+        await connection.execute("SELECT FROM campaign_runs WHERE id = %s FOR KEY SHARE", (run,))
+        yield
+
+
+@pytest.mark.parametrize("state", [RunState.PAUSED, RunState.CANCELLED])
+async def test_while_it_is_prepared_a_run_says_so_and_can_be_moved_at_once(
+    campaigns: CampaignBench, state: RunState
+) -> None:
+    ledger = campaigns.ledger
+    await add_contacts(ledger, 5)
+    run = await add_run(ledger)
+    key = str((await run_row(ledger, run))["campaign_id"])
+    async with held_up(campaigns, run):
+        preparing = asyncio.create_task(campaigns.ask("prepare", run))
+        await until(lambda: says(ledger, run, RunState.PREPARING))
+        assert await campaign_state(ledger, run) == RunState.PREPARING
+        async with asyncio.timeout(1), campaigns.app.session(ledger.tenant) as session:
+            found = await get_campaign(session, ledger.tenant, key, mode="test", lock=True)
+            assert found[1] is not None
+            await move_run(session, found[0], found[1], state=state, reason="test")
+    assert (await preparing).state == state
+    assert await recipients(ledger, run) == []
+    if state is RunState.PAUSED:
+        await ledger.execute("UPDATE campaign_runs SET state = 'scheduled' WHERE id = %s", (run,))
+        assert (await campaigns.ask("prepare", run)).audience == 5
+
+
+async def says(ledger: Ledger, run: UUID, state: RunState) -> bool:
+    return bool((await run_row(ledger, run))["state"] == state)
+
+
+async def test_a_preparation_that_died_is_made_again(campaigns: CampaignBench) -> None:
+    await add_contacts(campaigns.ledger, 5)
+    run = await add_run(campaigns.ledger, state="preparing")
+    assert (await campaigns.ask("prepare", run)).state == "sending"
+    assert len(await recipients(campaigns.ledger, run)) == 5

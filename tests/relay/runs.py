@@ -127,7 +127,6 @@ async def freeze_all(
             connection,
             tenant=ledger.tenant,
             run=run,
-            campaign=row["campaign_id"],
             audience=size,
             shards=shards,
             state="sending",

@@ -26,8 +26,6 @@ class RunToPrepare:
     state: str
     definition: dict[str, Any]
     channel: str
-    mode: str
-    campaign_id: UUID
     kind: str
     based_on: UUID | None
     scheduled_at: datetime
@@ -47,20 +45,33 @@ WHERE r.tenant_id = %s AND r.id = %s FOR NO KEY UPDATE OF c
 """
 
 _LOCK = """
-SELECT waypost_now() AS now, r.state, r.definition, r.channel, r.mode, r.campaign_id, r.kind, r.based_on,
+SELECT waypost_now() AS now, r.state, r.definition, r.channel, r.kind, r.based_on,
        r.scheduled_at, r.audience, r.shards, r.decide_at, r.approved_at, t.state AS tenant_state, t.approval_over,
        t.time_zone
 FROM campaign_runs r JOIN tenants t ON t.id = r.tenant_id
-WHERE r.tenant_id = %s AND r.id = %s FOR UPDATE OF r
+WHERE r.tenant_id = %s AND r.id = %s FOR NO KEY UPDATE OF r
 """
 
 
 async def lock_run(connection: Connection, *, tenant: UUID, run: UUID) -> RunToPrepare | None:
-    """The run, locked until the transaction ends: it is prepared once, whoever tries at the same time."""
+    """The run, locked against all who move it; rows that name it may be made meanwhile."""
     await connection.execute(_LOCK_CAMPAIGN, (tenant, run))
     async with connection.cursor(row_factory=class_row(RunToPrepare)) as cursor:
         await cursor.execute(_LOCK, (tenant, run))
         return await cursor.fetchone()
+
+
+# Whoever makes a run's rows holds this, and nothing of the run's that anybody else wants. Who comes second waits long.
+_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('waypost/freeze/' || %s::text, 0))"
+
+
+async def freeze_alone(connection: Connection, *, run: UUID) -> None:
+    """Wait until nobody else prepares the run; from here on the transaction may take as long as a million rows do."""
+    await connection.execute("SET LOCAL statement_timeout = 0")
+    await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    await connection.execute("SET LOCAL lock_timeout = 0")
+    await connection.execute(_ALONE, (run,))
+    await connection.execute("SET LOCAL lock_timeout TO DEFAULT")
 
 
 _ZONES = """
@@ -161,7 +172,10 @@ async def freeze(
     exclude: sql.Composable | None,
     how: Freeze,
 ) -> tuple[int, int]:
-    """Make the recipients' rows; how many, in how many shards. `audience` selects ids of the tenant's contacts."""
+    """Make the recipients' rows; how many, in how many shards. `audience` selects ids of the tenant's contacts.
+
+    The caller is `freeze_alone`, and holds neither the campaign's row nor the run's.
+    """
     email = channel is Channel.EMAIL
     total = sum(how.weights)
     bounds = [sum(how.weights[: place + 1]) / total for place in range(len(how.weights))]
@@ -189,9 +203,6 @@ async def freeze(
         templates=literal([template for template, _ in how.templates]),
         versions=literal([version for _, version in how.templates]),
     )
-    # A million rows take longer than any other statement may.
-    await connection.execute("SET LOCAL statement_timeout = 0")
-    await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
     row = await (await connection.execute(statement)).fetchone()
     assert row is not None
     return row[0], row[1]
@@ -205,7 +216,9 @@ WHERE tenant_id = %(tenant)s AND id = %(run)s
 """
 
 _CAMPAIGN = """
-UPDATE campaigns SET state = %(state)s, updated_at = waypost_now() WHERE tenant_id = %(tenant)s AND id = %(campaign)s
+UPDATE campaigns c SET state = %(state)s, updated_at = waypost_now() FROM campaign_runs r
+WHERE r.tenant_id = %(tenant)s AND r.id = %(run)s AND c.tenant_id = r.tenant_id AND c.id = r.campaign_id
+  AND c.last_run = r.number
 """
 
 
@@ -214,7 +227,6 @@ async def set_prepared(
     *,
     tenant: UUID,
     run: UUID,
-    campaign: UUID,
     audience: int,
     shards: int,
     state: str,
@@ -225,7 +237,6 @@ async def set_prepared(
     values = {
         "tenant": tenant,
         "run": run,
-        "campaign": campaign,
         "audience": audience,
         "shards": shards,
         "state": state,

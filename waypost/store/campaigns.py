@@ -81,9 +81,8 @@ async def earlier_runs(session: AsyncSession, campaign: CampaignRow) -> Sequence
             col(CampaignRunRow.state).not_in([state.value for state in OVER]),
         )
         .order_by(col(CampaignRunRow.number))
-        .with_for_update()
     )
-    return (await session.exec(query)).all()
+    return await _locked(session, query)
 
 
 async def list_campaigns(
@@ -153,5 +152,20 @@ async def _last_run(session: AsyncSession, campaign: CampaignRow, *, lock: bool)
         col(CampaignRunRow.number) == campaign.last_run,
     )
     if lock:
-        query = query.with_for_update()
+        return next(iter(await _locked(session, query)), None)
     return (await session.exec(query)).one_or_none()
+
+
+async def _locked(session: AsyncSession, query: Any) -> Sequence[CampaignRunRow]:
+    """Runs of a campaign whose row the caller has locked, locked too.
+
+    Against claims, which hold a sending run's row FOR KEY SHARE, it has to be FOR UPDATE. So does the freeze hold that
+    of the run it prepares, until the last recipient's row is made: nobody has to wait for it, for it looks once more
+    when it is done, behind the campaign's row.
+    """
+    rows: Sequence[CampaignRunRow] = (await session.exec(query.with_for_update(key_share=True))).all()
+    for row in rows:
+        if row.state == RunState.SENDING:
+            key = (col(CampaignRunRow.tenant_id) == row.tenant_id, col(CampaignRunRow.id) == row.id)
+            await session.exec(select(CampaignRunRow.id).where(*key).with_for_update())
+    return rows
