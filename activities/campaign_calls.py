@@ -202,6 +202,7 @@ class Calls:
             await record_many(
                 connection,
                 tenant=run.tenant_id,
+                months=[one.recipient.month for one in mine],
                 endings=[(one.ask.attempt, what.ending) for one, what in zip(mine, endings, strict=True)],
             )
             await suppress(

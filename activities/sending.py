@@ -151,7 +151,9 @@ class SendActivities(Sending):
         if _has_second_try(message) and isinstance(verdict(gate_facts(message)), Send):
             return await self._try_login_code_again(message, message.open_attempt_id)
         async with self._app.transaction(message.tenant_id) as connection:
-            held = await hold(connection, tenant=message.tenant_id, attempt=message.open_attempt_id)
+            held = await hold(
+                connection, tenant=message.tenant_id, attempt=message.open_attempt_id, month=message.month
+            )
             if held:
                 await start_fallback(connection, tenant=message.tenant_id, message=message.id)
         if not held:
@@ -160,7 +162,7 @@ class SendActivities(Sending):
 
     async def _try_login_code_again(self, message: LoadedMessage, attempt: UUID) -> SendResult:
         async with self._app.transaction(message.tenant_id) as connection:
-            given_up = await abandon(connection, tenant=message.tenant_id, attempt=attempt)
+            given_up = await abandon(connection, tenant=message.tenant_id, attempt=attempt, month=message.month)
         if not given_up:
             return _changed(message)
         return await self._proceed(_Asked(message.tenant_id, message.id))
@@ -273,7 +275,9 @@ class SendActivities(Sending):
     async def _commit_record(self, message: LoadedMessage, attempt: UUID, what: Consequence) -> bool:
         ending = what.ending
         async with self._app.transaction(message.tenant_id) as connection:
-            recorded = await record(connection, tenant=message.tenant_id, attempt=attempt, ending=ending)
+            recorded = await record(
+                connection, tenant=message.tenant_id, attempt=attempt, month=message.month, ending=ending
+            )
             if what.suppress:
                 await suppress(connection, [stopped(message)])
             if ending.starts_fallback and message.fallback_id is not None:

@@ -23,6 +23,11 @@ CREATE FUNCTION waypost_tenant() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN NULLIF(current_setting('app.tenant', true), '')::uuid;
 
+-- The first day of a moment's UTC month: what partitioned tables are cut by.
+CREATE FUNCTION waypost_month(at timestamptz) RETURNS date
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN date_trunc('month', at AT TIME ZONE 'UTC')::date;
+
 CREATE TABLE tenants (
     id uuid PRIMARY KEY,
     name text NOT NULL,
@@ -266,6 +271,10 @@ CREATE INDEX messages_by_contact ON messages (tenant_id, contact_id, created_at,
 CREATE INDEX messages_not_sent ON messages (tenant_id, outcome, created_at, id) WHERE outcome <> 'sent';
 CREATE INDEX messages_by_tag ON messages USING gin (tags) WHERE tags IS NOT NULL;
 
+-- By month, so that what is over is dropped and not deleted (docs/decisions/0007). `month` is that of the message's
+-- created_at: all attempts of a message are in one partition, and what is unique there is unique. Whoever knows the
+-- message or its month says so; who knows the id alone looks into each month. No foreign key to messages: a month
+-- outlives the messages of it that went before the last. An attempt is made from its message's row, by the claim alone.
 CREATE TABLE attempts (
     tenant_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -285,15 +294,15 @@ CREATE TABLE attempts (
     send_event_at timestamptz,
     looked_up_at timestamptz,
     dup_accept boolean NOT NULL DEFAULT false,
-    PRIMARY KEY (tenant_id, id),
-    FOREIGN KEY (tenant_id, message_id) REFERENCES messages (tenant_id, id)
-) WITH (fillfactor = 80);
+    month date NOT NULL,
+    PRIMARY KEY (tenant_id, id, month)
+) PARTITION BY RANGE (month);
 -- The heart of the matter: at most one attempt of a message may ever be out there or accepted.
-CREATE UNIQUE INDEX attempts_one_open ON attempts (tenant_id, message_id)
+CREATE UNIQUE INDEX attempts_one_open ON attempts (tenant_id, message_id, month)
     WHERE state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent');
-CREATE UNIQUE INDEX attempts_of_message ON attempts (tenant_id, message_id, number);
+CREATE UNIQUE INDEX attempts_of_message ON attempts (tenant_id, message_id, number, month);
 -- An event knows the attempt's id alone; whose it is comes from here.
-CREATE UNIQUE INDEX attempts_by_id ON attempts (id);
+CREATE UNIQUE INDEX attempts_by_id ON attempts (id, month);
 CREATE INDEX attempts_by_claim ON attempts (account_id, claimed_at);
 CREATE INDEX attempts_unresolved ON attempts (account_id, claimed_at) WHERE state IN ('in_flight', 'unknown', 'abandoned');
 CREATE INDEX attempts_without_event ON attempts (account_id, claimed_at) WHERE state = 'accepted' AND send_event_at IS NULL;
@@ -326,9 +335,10 @@ CREATE TABLE verdicts (
 );
 CREATE INDEX verdicts_by_time ON verdicts (at);
 
--- Raw provider events, unique by the provider's own event id; applied set-wise after they are safe.
+-- Raw provider events, unique by the provider's own event id; applied set-wise after they are safe. By the month they
+-- happened in, which a copy says again; one that only knows when it came is looked for in the month before too.
 CREATE TABLE provider_events (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id bigint GENERATED ALWAYS AS IDENTITY,
     account_id uuid NOT NULL REFERENCES provider_accounts (id),
     event_id text NOT NULL,
     kind text NOT NULL,
@@ -345,8 +355,10 @@ CREATE TABLE provider_events (
     applied_at timestamptz,
     apply_error text,
     raw text NOT NULL,
-    UNIQUE (account_id, event_id)
-) WITH (fillfactor = 80);
+    month date NOT NULL,
+    PRIMARY KEY (id, month),
+    UNIQUE (account_id, event_id, month)
+) PARTITION BY RANGE (month);
 CREATE INDEX provider_events_unapplied ON provider_events (id) WHERE applied_at IS NULL AND apply_error IS NULL;
 -- What could not be read or applied: kept for a person to look at, and never tried in a circle.
 CREATE INDEX provider_events_unusable ON provider_events (received_at) WHERE kind = 'unparsable' OR apply_error IS NOT NULL;
@@ -414,6 +426,151 @@ ALTER TABLE tenants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE tenants FORCE ROW LEVEL SECURITY;
 CREATE POLICY own_row ON tenants TO waypost_app USING (id = waypost_tenant());
 CREATE POLICY all_rows ON tenants TO waypost_relay USING (true) WITH CHECK (true);
+
+-- Partitions by month. A table's DEFAULT partition takes what no month was made for, so that a missing month fails
+-- nothing. Roles have no grant on a partition: all access is through the table, with its row security.
+CREATE FUNCTION waypost_add_partition(parent text, part text, bound text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    i record;
+BEGIN
+    EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE) '
+                   'WITH (fillfactor = %s)', part, parent, CASE parent WHEN 'contact_events' THEN 100 ELSE 80 END);
+    -- Named as the table's own, so that a plan says which.
+    FOR i IN SELECT format('%I', part || substr(c.relname, length(parent) + 1)) AS name, x.indisunique,
+                    pg_get_indexdef(x.indexrelid) AS made, pg_get_constraintdef(k.oid) AS rule
+             FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+             LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid AND k.contype IN ('p', 'u')
+             WHERE x.indrelid = format('public.%I', parent)::regclass ORDER BY c.oid LOOP
+        IF i.rule IS NULL THEN
+            EXECUTE format('CREATE %s INDEX %s ON public.%I %s', CASE WHEN i.indisunique THEN 'UNIQUE' ELSE '' END, i.name,
+                           part, substr(i.made, position(' USING ' IN i.made)));
+        ELSE
+            EXECUTE format('ALTER TABLE public.%I ADD CONSTRAINT %s %s', part, i.name, i.rule);
+        END IF;
+    END LOOP;
+    EXECUTE format('ALTER TABLE public.%I ATTACH PARTITION public.%I %s', parent, part, bound);
+    -- What the end of 0001 says of all tables, of this one too.
+    IF current_setting('server_version_num')::integer >= 180000 THEN
+        PERFORM pg_restore_attribute_stats('schemaname', 'public', 'relname', part, 'attname', 'tenant_id',
+            'inherited', false, 'null_frac', 0::real, 'avg_width', 16, 'n_distinct', 1::real);
+    END IF;
+END $$;
+REVOKE ALL ON FUNCTION waypost_add_partition FROM PUBLIC;
+
+-- Makes one month that is missing, of this one and those `ahead`, and says which; NULL: none is missing, or none can be
+-- made just now. One a transaction, for it holds up whoever uses the table: no lock is waited for long. A month of which
+-- the DEFAULT partition has rows already stays there.
+CREATE FUNCTION waypost_make_month(ahead integer) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
+DECLARE
+    m record;
+    taken boolean;
+BEGIN
+    FOR m IN SELECT c.relname AS parent, format('%s_%s', c.relname, to_char(d, 'YYYY_MM')) AS part, d::date AS first,
+                    (d + interval '1 month')::date AS next
+             FROM pg_class c CROSS JOIN generate_series(0, LEAST(ahead, 12)) AS n
+             CROSS JOIN LATERAL (SELECT public.waypost_month(public.waypost_now()) + make_interval(months => n) AS d) at
+             WHERE c.relkind = 'p' AND c.relnamespace = 'public'::regnamespace ORDER BY d, c.relname LOOP
+        CONTINUE WHEN to_regclass(format('public.%I', m.part)) IS NOT NULL;
+        IF NOT pg_try_advisory_xact_lock(hashtextextended('waypost/months', 0)) THEN
+            RETURN NULL;
+        END IF;
+        CONTINUE WHEN to_regclass(format('public.%I', m.part)) IS NOT NULL;
+        EXECUTE format('SELECT EXISTS (SELECT FROM public.%I WHERE month >= %L AND month < %L)', m.parent || '_default',
+                       m.first, m.next) INTO taken;
+        CONTINUE WHEN taken;
+        BEGIN
+            PERFORM public.waypost_add_partition(m.parent, m.part,
+                format('FOR VALUES FROM (%L) TO (%L)', m.first, m.next));
+            RETURN m.part;
+        EXCEPTION WHEN lock_not_available OR check_violation THEN
+            NULL;  -- at the next look
+        END;
+    END LOOP;
+    RETURN NULL;
+END $$;
+
+-- Whether a month holds what must stay: attempts whose message is there, or of which nobody knows what became of them;
+-- events that came after `cut`, or that an account with such an attempt may need. Ids of events follow their arrival.
+CREATE FUNCTION waypost_month_needed(parent text, part text, first timestamptz, next timestamptz, cut timestamptz)
+    RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    needed boolean;
+BEGIN
+    IF parent = 'attempts' AND EXISTS (
+        SELECT FROM public.tenants t CROSS JOIN unnest(ARRAY['live', 'test']) AS o (mode) CROSS JOIN LATERAL (
+            SELECT FROM public.messages x WHERE x.tenant_id = t.id AND x.mode = o.mode AND x.created_at >= first
+            AND x.created_at < next LIMIT 1) y) THEN
+        RETURN true;
+    END IF;
+    EXECUTE format(CASE parent
+        WHEN 'attempts' THEN
+            'SELECT EXISTS (SELECT FROM public.%1$I WHERE state IN (''in_flight'', ''unknown'', ''abandoned''))'
+        WHEN 'provider_events' THEN
+            'SELECT COALESCE((SELECT received_at >= $1 FROM public.%1$I ORDER BY id DESC LIMIT 1), false) OR EXISTS ('
+            'SELECT FROM public.attempts a WHERE a.state IN (''in_flight'', ''unknown'', ''abandoned'') '
+            'AND a.state <> ''abandoned'' AND a.claimed_at < $1 '
+            'AND EXISTS (SELECT FROM public.%1$I e WHERE e.account_id = a.account_id))'
+        ELSE 'SELECT EXISTS (SELECT FROM public.%1$I WHERE received_at >= $1)' END, part) INTO needed USING cut;
+    RETURN needed;
+END $$;
+REVOKE ALL ON FUNCTION waypost_month_needed FROM PUBLIC;
+
+-- Drops one month that is past everybody's retention (these, in days, and each tenant's own; less than 15: for ever),
+-- and says which; NULL: there is none, or not just now.
+CREATE FUNCTION waypost_drop_month(message_days integer, event_days integer) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
+DECLARE
+    of_messages timestamptz;
+    of_events timestamptz;
+    m record;
+BEGIN
+    SELECT CASE WHEN message_days >= 15 THEN public.waypost_now()
+               - make_interval(days => GREATEST(max(message_retention_days), message_days)) END,
+           CASE WHEN event_days >= 15 THEN public.waypost_now()
+               - make_interval(days => GREATEST(max(event_retention_days), event_days)) END
+    INTO of_messages, of_events FROM public.tenants;
+    FOR m IN SELECT p.relname AS parent, c.relname AS part, d AT TIME ZONE 'UTC' AS first,
+                    (d + interval '1 month') AT TIME ZONE 'UTC' AS next,
+                    CASE p.relname WHEN 'attempts' THEN of_messages ELSE of_events END AS cut
+             FROM pg_class p JOIN pg_inherits i ON i.inhparent = p.oid JOIN pg_class c ON c.oid = i.inhrelid
+             CROSS JOIN LATERAL (SELECT to_date(right(c.relname, 7), 'YYYY_MM')::timestamp AS d) at
+             WHERE p.relname IN ('attempts', 'provider_events', 'contact_events') AND p.relkind = 'p'
+               AND p.relnamespace = 'public'::regnamespace AND c.relname ~ '_[0-9]{4}_[0-9]{2}$' ORDER BY d, p.relname LOOP
+        CONTINUE WHEN m.cut IS NULL OR m.next > m.cut
+            OR public.waypost_month_needed(m.parent, m.part, m.first, m.next, m.cut);
+        BEGIN
+            EXECUTE format('LOCK TABLE ONLY public.%I IN ACCESS EXCLUSIVE MODE', m.parent);
+            CONTINUE WHEN public.waypost_month_needed(m.parent, m.part, m.first, m.next, m.cut);
+            EXECUTE format('DROP TABLE public.%I', m.part);
+            RETURN m.part;
+        EXCEPTION WHEN lock_not_available OR undefined_table THEN
+            NULL;
+        END;
+    END LOOP;
+    RETURN NULL;
+END $$;
+
+-- How many rows each DEFAULT partition has, 10,000 at most.
+CREATE FUNCTION waypost_default_rows() RETURNS TABLE (parent text, rows bigint)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    FOR parent IN SELECT relname FROM pg_class WHERE relkind = 'p' AND relnamespace = 'public'::regnamespace LOOP
+        EXECUTE format('SELECT count(*) FROM (SELECT FROM public.%I LIMIT 10000) r', parent || '_default') INTO rows;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+REVOKE ALL ON FUNCTION waypost_make_month, waypost_drop_month, waypost_default_rows FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION waypost_make_month, waypost_drop_month, waypost_default_rows TO waypost_relay;
+
+SELECT waypost_add_partition(name, name || '_default', 'DEFAULT') FROM unnest(ARRAY['attempts', 'provider_events']) AS name;
+
+-- The owner may be no superuser: forced row security would show its functions nothing, and nothing is no proof.
+CREATE POLICY owner_reads ON tenants FOR SELECT TO CURRENT_USER USING (true);
+CREATE POLICY owner_reads ON messages FOR SELECT TO CURRENT_USER USING (true);
+CREATE POLICY owner_reads ON attempts FOR SELECT TO CURRENT_USER USING (true);
 
 -- waypost_app: one tenant's own data, and what of an account a tenant may know.
 GRANT SELECT ON tenants TO waypost_app;

@@ -76,7 +76,7 @@ CREATE TABLE segments (
     UNIQUE (tenant_id, key)
 );
 
--- What contacts did in the tenant's product.
+-- What contacts did in the tenant's product, by the month it happened in.
 CREATE TABLE contact_events (
     tenant_id uuid NOT NULL REFERENCES tenants (id),
     id uuid NOT NULL,
@@ -85,10 +85,13 @@ CREATE TABLE contact_events (
     properties jsonb NOT NULL DEFAULT '{}',
     occurred_at timestamptz NOT NULL,
     received_at timestamptz NOT NULL DEFAULT waypost_now(),
-    PRIMARY KEY (tenant_id, id),
+    month date NOT NULL,
+    PRIMARY KEY (tenant_id, id, month),
     FOREIGN KEY (tenant_id, contact_id) REFERENCES contacts (tenant_id, id) ON DELETE CASCADE
-);
+) PARTITION BY RANGE (month);
 CREATE INDEX contact_events_of_contact ON contact_events (tenant_id, contact_id, name, occurred_at);
+CREATE INDEX contact_events_by_arrival ON contact_events (received_at);
+SELECT waypost_add_partition('contact_events', 'contact_events_default', 'DEFAULT');
 
 CREATE INDEX contacts_by_attributes ON contacts USING gin (attributes jsonb_path_ops);
 

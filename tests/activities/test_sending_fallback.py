@@ -102,8 +102,8 @@ async def test_a_claim_that_a_twin_won_still_waits_with_the_fallback(bench: Benc
     """The activity was run a second time while the first still called: the execution must not lose the fallback."""
     primary, fallback = await bench.pair()
     await bench.ledger.execute(
-        "INSERT INTO attempts (tenant_id, id, message_id, number, account_id, claimed_at, process)"
-        " VALUES (%s, gen_random_uuid(), %s, 1, %s, waypost_now(), 'twin')",
+        "INSERT INTO attempts (tenant_id, id, message_id, number, account_id, claimed_at, process, month)"
+        " VALUES (%s, gen_random_uuid(), %s, 1, %s, waypost_now(), 'twin', waypost_month(waypost_now()))",
         (bench.ledger.tenant, primary, bench.ledger.account),
     )
     result = await bench.send(primary)

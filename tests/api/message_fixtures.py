@@ -84,8 +84,8 @@ class Shop:
         row["account_id"] = self.message(message)["account_id"]
         names = ", ".join(row)
         self.rows(
-            f"INSERT INTO attempts ({names}, claimed_at, process) "  # noqa: S608 - column names of the test's own
-            f"VALUES ({', '.join(['%s'] * len(row))}, waypost_now(), 'test')",
+            f"INSERT INTO attempts ({names}, claimed_at, process, month) "  # noqa: S608 - column names of the test's own
+            f"VALUES ({', '.join(['%s'] * len(row))}, waypost_now(), 'test', waypost_month(waypost_now()))",
             *row.values(),
         )
         return attempt

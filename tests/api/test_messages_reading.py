@@ -37,8 +37,9 @@ async def test_a_story_holds_everything_in_the_order_it_happened(shop: Shop) -> 
     for seconds, kind in ((9, "delivery"), (3, "send")):
         shop.rows(
             "INSERT INTO provider_events "
-            "(account_id, event_id, kind, tenant_id, message_id, attempt_id, occurred_at, raw) "
-            "VALUES (%s, %s, %s, %s, %s, %s, waypost_now() + make_interval(secs => %s), '')",
+            "(account_id, event_id, kind, tenant_id, message_id, attempt_id, occurred_at, raw, month) "
+            "VALUES (%s, %s, %s, %s, %s, %s, waypost_now() + make_interval(secs => %s), '', "
+            "waypost_month(waypost_now()))",
             *(account, kind, kind, shop.id, made["id"], attempt, seconds),
         )
     shop.rows(

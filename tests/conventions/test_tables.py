@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Engine, Inspector, create_engine, inspect
+from sqlalchemy import Engine, Inspector, create_engine, inspect, text
 from sqlmodel import SQLModel
 
 from tests.services import Database
@@ -30,13 +30,19 @@ def test_every_table_and_column_is_declared_as_it_was_migrated(module_database: 
 
 def _migrated(inspector: Inspector, engine: Engine) -> dict[str, dict[str, Any]]:
     found = {}
-    for name in set(inspector.get_table_names()) - NOT_OURS:
+    for name in set(inspector.get_table_names()) - NOT_OURS - _partitions(engine):
         key = inspector.get_pk_constraint(name)["constrained_columns"]
         found[name] = {
             column["name"]: (_type(engine, column["type"]), column["nullable"], column["name"] in key)
             for column in inspector.get_columns(name)
         }
     return found
+
+
+def _partitions(engine: Engine) -> set[str]:
+    """Parts of a table that is declared."""
+    with engine.connect() as connection:
+        return set(connection.scalars(text("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")))
 
 
 def _columns(engine: Engine, columns: Any) -> dict[str, Any]:

@@ -216,6 +216,7 @@ def _tenant_tables(connection: psycopg.Connection[Any]) -> set[str]:
     """Tables with a tenant that this role may read."""
     rows = connection.execute(
         "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'"
-        " WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND has_table_privilege(c.oid, 'SELECT')"
+        " WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace"
+        " AND has_table_privilege(c.oid, 'SELECT')"
     )
     return {row[0] for row in rows}

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,6 +19,11 @@ from waypost.settings import DatabaseSettings
 from waypost.store.database import Database, Role
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def month_of(moment: datetime) -> date:
+    """The partition of what belongs to a moment."""
+    return moment.astimezone(UTC).date().replace(day=1)
 
 
 def database_settings(database: TestDatabase) -> DatabaseSettings:
@@ -147,6 +152,7 @@ class Ledger:
                 id=attempt_id(message=identity, number=number),
                 message_id=identity,
                 number=number,
+                month=month_of(columns.get("created_at", now)),
                 account_id=attempt.account or self.account,
                 state=attempt.state.value,
                 claimed_at=now - attempt.age,
@@ -159,6 +165,11 @@ class Ledger:
 
     async def message(self, identity: UUID) -> dict[str, Any]:
         return (await self.execute("SELECT * FROM messages WHERE id = %s", (identity,)))[0]
+
+    async def month(self) -> date:
+        """The partition of what is made now."""
+        month: date = (await self.execute("SELECT waypost_month(waypost_now()) AS month"))[0]["month"]
+        return month
 
     async def attempts(self, message: UUID) -> list[dict[str, Any]]:
         return await self.execute("SELECT * FROM attempts WHERE message_id = %s ORDER BY number", (message,))

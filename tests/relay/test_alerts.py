@@ -96,6 +96,7 @@ async def unreadable(ledger: Ledger) -> str:
         kind="unparsable",
         code="malformed_event",
         occurred_at="2026-01-01",
+        month="2026-01-01",
         raw="?",
     )
     await ledger.execute("UPDATE provider_events SET applied_at = waypost_now() WHERE kind = 'unparsable'")
@@ -109,6 +110,7 @@ async def behind(ledger: Ledger) -> str:
         event_id=str(uuid4()),
         kind="send",
         occurred_at="2026-01-01",
+        month="2026-01-01",
         received_at="2026-01-01",
         raw="",
     )

@@ -54,7 +54,8 @@ async def accepted(ledger: Ledger, account: UUID, *, age: timedelta, event_age: 
     if event_age is not None:
         await ledger.execute(
             "INSERT INTO provider_events (account_id, event_id, kind, attempt_id, occurred_at, received_at, "
-            "applied_at, raw) VALUES (%s, %s, 'send', %s, waypost_now(), waypost_now() - %s, waypost_now(), '')",
+            "applied_at, raw, month) VALUES (%s, %s, 'send', %s, waypost_now(), waypost_now() - %s, waypost_now(), '', "
+            "waypost_month(waypost_now()))",
             (account, str(uuid4()), attempt_id(message=message, number=1), event_age),
         )
     return message
@@ -149,8 +150,8 @@ async def its_own_event_waits_to_be_applied(ledger: Ledger) -> UUID:
     message = await unknown(ledger, account)
     await later(ledger, account)
     await ledger.execute(
-        "INSERT INTO provider_events (account_id, event_id, kind, attempt_id, occurred_at, apply_error, raw) "
-        "VALUES (%s, %s, 'delivery', %s, waypost_now(), 'set aside for this test', '')",
+        "INSERT INTO provider_events (account_id, event_id, kind, attempt_id, occurred_at, apply_error, raw, month) "
+        "VALUES (%s, %s, 'delivery', %s, waypost_now(), 'set aside for this test', '', waypost_month(waypost_now()))",
         (account, str(uuid4()), attempt_id(message=message, number=1)),
     )
     return message
@@ -161,8 +162,8 @@ async def something_unreadable_came(ledger: Ledger) -> UUID:
     message = await unknown(ledger, account)
     await later(ledger, account)
     await ledger.execute(
-        "INSERT INTO provider_events (account_id, event_id, kind, occurred_at, applied_at, raw) "
-        "VALUES (%s, 'x', 'unparsable', waypost_now(), waypost_now(), '')",
+        "INSERT INTO provider_events (account_id, event_id, kind, occurred_at, applied_at, raw, month) "
+        "VALUES (%s, 'x', 'unparsable', waypost_now(), waypost_now(), '', waypost_month(waypost_now()))",
         (account,),
     )
     return message

@@ -29,7 +29,7 @@ async def forget(store: Database, step: Forget, *, days: int = DAYS, limit: int 
 async def add_event(ledger: Ledger, age: timedelta, **columns: Any) -> str:
     event_id = str(uuid4())
     base = {"account_id": ledger.account, "event_id": event_id, "kind": "delivery", "raw": "{}"}
-    await ledger.insert("provider_events", occurred_at="2020-01-01", **(base | columns))
+    await ledger.insert("provider_events", occurred_at="2020-01-01", month="2020-01-01", **(base | columns))
     await ledger.execute(
         "UPDATE provider_events SET received_at = waypost_now() - %s WHERE event_id = %s", (age, event_id)
     )
@@ -37,13 +37,10 @@ async def add_event(ledger: Ledger, age: timedelta, **columns: Any) -> str:
 
 
 async def add_ended(ledger: Ledger, *attempts: Attempt, age: timedelta = OLD, **columns: Any) -> UUID:
-    ended = {"phase": "closed", "outcome": "sent", "outcome_reason": "accepted"}
-    message = await ledger.add_message(*attempts, **(ended | columns))
-    aged = (
-        "UPDATE messages SET created_at = waypost_now() - %s, outcome_at = waypost_now() - %s::interval WHERE id = %s"
-    )
-    await ledger.execute(aged, (age, None if columns.get("outcome", "sent") is None else age, message))
-    return message
+    ended: dict[str, Any] = {"phase": "closed", "outcome": "sent", "outcome_reason": "accepted"}
+    then = (await ledger.execute("SELECT waypost_now() - %s AS at", (age,)))[0]["at"]
+    ended |= {"created_at": then, "outcome_at": None if columns.get("outcome", "sent") is None else then}
+    return await ledger.add_message(*attempts, **(ended | columns))
 
 
 async def exists(ledger: Ledger, message: UUID) -> bool:

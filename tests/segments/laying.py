@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -104,6 +105,7 @@ def _around(connection: Connection, tenant: UUID, people: Sequence[Person]) -> N
             "name": event.name,
             "properties": Jsonb(event.properties),
             "occurred_at": event.occurred_at,
+            "month": event.occurred_at.astimezone(UTC).date().replace(day=1),
         }
         for person in people
         for event in person.events

@@ -75,7 +75,9 @@ async def claim(app: Database, ledger: Ledger, run: UUID, asks: Sequence[Ask]) -
 
 async def record(app: Database, ledger: Ledger, asks: Sequence[Ask], ending: Ending) -> int:
     async with app.transaction(ledger.tenant) as connection:
-        return await record_many(connection, tenant=ledger.tenant, endings=[(ask.attempt, ending) for ask in asks])
+        endings = [(ask.attempt, ending) for ask in asks]
+        months = [await ledger.month()]
+        return await record_many(connection, tenant=ledger.tenant, months=months, endings=endings)
 
 
 async def settle(app: Database, ledger: Ledger, judged: Sequence[Judged]) -> int:

@@ -15,8 +15,9 @@ async def test_the_ledger_is_read_piece_by_piece_with_time_enough(loops: Databas
         "sender_id, account_id, phase, due_at, expires_at) SELECT %(tenant)s, gen_random_uuid(), 'transactional', "
         "gen_random_uuid(), 'fast', 'transactional', 'test', 'email', 'ann@example.com', %(sender)s, %(account)s, "
         "'dispatched', waypost_now(), waypost_now() FROM generate_series(1, 5001) RETURNING tenant_id, id, account_id) "
-        "INSERT INTO attempts (tenant_id, id, message_id, number, account_id, state, claimed_at, process) "
-        "SELECT tenant_id, gen_random_uuid(), id, 1, account_id, 'void', waypost_now(), 'test' FROM m",
+        "INSERT INTO attempts (tenant_id, id, message_id, number, account_id, state, claimed_at, process, month) "
+        "SELECT tenant_id, gen_random_uuid(), id, 1, account_id, 'void', waypost_now(), 'test', "
+        "waypost_month(waypost_now()) FROM m",
         {"tenant": ledger.tenant, "sender": ledger.sender, "account": ledger.account},
     )
     known = {row["id"] for row in await ledger.execute("SELECT id FROM attempts")}

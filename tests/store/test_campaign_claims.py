@@ -112,7 +112,8 @@ async def test_a_call_s_record_ends_each_as_its_own_reply_says(app: Database, lo
     await claim(app, ledger, run, asks)
     async with app.transaction(ledger.tenant) as connection:
         endings = list(zip([ask.attempt for ask in asks], [ACCEPTED, UNKNOWN, VOID], strict=True))
-        assert await record_many(connection, tenant=ledger.tenant, endings=endings) == 3
+        months = [await ledger.month()]
+        assert await record_many(connection, tenant=ledger.tenant, months=months, endings=endings) == 3
     rows = await recipients(ledger, run)
     assert [(row["phase"], row["outcome"], row["outcome_reason"], row["hold_reason"]) for row in rows] == [
         ("closed", "sent", "accepted", None),

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.relay.ledger import Attempt, Ledger
+from tests.relay.ledger import Attempt, Ledger, month_of
 from tests.relay.runs import add_contacts, add_run, campaign_state, freeze_all, outcomes, recipients, run_row
 from waypost.messaging.values import AttemptState, RunState
 from waypost.store.campaign_runs import (
@@ -220,6 +220,7 @@ async def test_a_recipient_that_may_be_out_there_is_not_cancelled(loops: Databas
         account_id=ledger.account,
         state=Attempt(AttemptState.UNKNOWN).state.value,
         claimed_at=row["created_at"],
+        month=month_of(row["created_at"]),
         process="test",
     )
     async with loops.transaction() as connection:

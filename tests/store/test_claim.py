@@ -197,6 +197,7 @@ async def test_the_constraint_holds_whatever_the_code_does(ledger: Ledger) -> No
             id=uuid4(),
             message_id=message,
             number=2,
+            month=await ledger.month(),
             account_id=ledger.account,
             claimed_at=datetime.now(UTC) + timedelta(seconds=1),
             process="test",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -36,16 +37,22 @@ async def test_no_index_of_open_rows_is_read_where_all_rows_are_closed(
     app: Database, loops: Database, ledger: Ledger, statement: Any, attempts_made: object
 ) -> None:
     await _all_closed(loops, ledger)
-    row = (await ledger.execute("SELECT id, run_id FROM messages WHERE tenant_id = %s LIMIT 1", (ledger.tenant,)))[0]
+    row = (
+        await ledger.execute(
+            "SELECT id, run_id, waypost_month(created_at) AS month FROM messages WHERE tenant_id = %s LIMIT 1",
+            (ledger.tenant,),
+        )
+    )[0]
     known = {"tenant": ledger.tenant, "message": row["id"], "attempt": row["id"], "run": row["run_id"]}
+    known |= {"month": row["month"], "months": [row["month"]]}
     known |= {"shard": 0, "cohort": 0, "limit": 50, "after": row["id"], "number": 1, "attempts": attempts_made}
     values = dict.fromkeys(NAMES) | known
     async with app.transaction(ledger.tenant) as connection:
         await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
         rows = await (await connection.execute("EXPLAIN " + statement, values)).fetchall()
     plan = "\n".join(row[0] for row in rows)
-    assert not [name for name in OF_OPEN_ROWS if f"messages_{name} " in plan or f"attempts_{name} " in plan], plan
-    assert "messages_pkey" in plan or "attempts_pkey" in plan or "messages_of_run_open" in plan
+    assert not [name for name in OF_OPEN_ROWS if f"messages_{name} " in plan or f"attempts_{name}" in plan], plan
+    assert "messages_pkey" in plan or re.search(r"attempts_\w+_pkey", plan) or "messages_of_run_open" in plan
 
 
 async def _all_closed(loops: Database, ledger: Ledger) -> None:
@@ -53,8 +60,9 @@ async def _all_closed(loops: Database, ledger: Ledger) -> None:
     await add_contacts(ledger, 200)
     await freeze_all(loops, ledger, await add_run(ledger))
     await ledger.execute(
-        "INSERT INTO attempts (tenant_id, id, message_id, number, account_id, claimed_at, process, state) "
-        "SELECT tenant_id, gen_random_uuid(), id, 1, account_id, waypost_now(), 'test', 'accepted' FROM messages "
+        "INSERT INTO attempts (tenant_id, id, message_id, number, account_id, claimed_at, process, state, month) "
+        "SELECT tenant_id, gen_random_uuid(), id, 1, account_id, waypost_now(), 'test', 'accepted', "
+        "waypost_month(created_at) FROM messages "
         "ON CONFLICT DO NOTHING"
     )
     await ledger.execute("UPDATE messages SET phase = 'closed', outcome = 'sent', outcome_reason = 'accepted'")

@@ -46,7 +46,9 @@ async def recorded(
     """One record in a transaction of its own, as the tenant (or as another)."""
     async with app.transaction(who.get("tenant", ledger.tenant)) as connection:
         attempt = attempt_id(message=message, number=number)
-        return await record(connection, tenant=ledger.tenant, attempt=attempt, ending=ending)
+        return await record(
+            connection, tenant=ledger.tenant, attempt=attempt, month=await ledger.month(), ending=ending
+        )
 
 
 async def story(ledger: Ledger, message: UUID) -> dict[str, Any]:
@@ -189,7 +191,7 @@ async def test_only_an_attempt_without_an_answer_is_given_up(
     message = await ledger.add_message(Attempt(AttemptState(state)), phase="held")
     async with app.transaction(ledger.tenant) as connection:
         attempt = attempt_id(message=message, number=1)
-        assert await abandon(connection, tenant=ledger.tenant, attempt=attempt) == given_up
+        assert await abandon(connection, tenant=ledger.tenant, attempt=attempt, month=await ledger.month()) == given_up
     row = await ledger.message(message)
     assert row["phase"] == ("dispatched" if given_up else "held")
 

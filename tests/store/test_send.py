@@ -284,7 +284,7 @@ async def test_a_hold_that_waited_for_a_record_obeys_it(app: Database, ledger: L
     void = Ending(state=AttemptState.VOID, phase=Phase.READY, reason="throttled", retry_after=timedelta(seconds=1))
     async with app.transaction(ledger.tenant) as connection:
         attempt = attempt_id(message=message, number=1)
-        assert await record(connection, tenant=ledger.tenant, attempt=attempt, ending=void)
+        assert await record(connection, tenant=ledger.tenant, attempt=attempt, month=await ledger.month(), ending=void)
         holding = asyncio.create_task(held(app, ledger, message))
         await until(lambda: _waits(ledger))
     assert not await holding
@@ -324,7 +324,8 @@ async def _act(app: Database, ledger: Ledger, message: UUID, what: str) -> bool:
 
 async def held(app: Database, ledger: Ledger, message: UUID) -> bool:
     async with app.transaction(ledger.tenant) as connection:
-        return await hold(connection, tenant=ledger.tenant, attempt=attempt_id(message=message, number=1))
+        attempt = attempt_id(message=message, number=1)
+        return await hold(connection, tenant=ledger.tenant, attempt=attempt, month=await ledger.month())
 
 
 async def _waits(ledger: Ledger) -> bool:

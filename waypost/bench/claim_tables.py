@@ -81,14 +81,14 @@ CROSS JOIN LATERAL (SELECT (%(tenant_ids)s::uuid[])[p.owner + 1] AS tenant,
 CROSS JOIN LATERAL (SELECT waypost_now() - %(history)s * (1 - (n - 1)::float8 / %(messages)s) AS at) t
 CROSS JOIN LATERAL (SELECT CASE WHEN n %% 5 > 0
                            THEN (%(run_ids)s::uuid[])[p.owner * %(runs)s + p.period + 1] END AS run) c
-RETURNING tenant_id, id, account_id, outcome, due_at, outcome_at
+RETURNING tenant_id, id, account_id, outcome, due_at, outcome_at, created_at
 )
 INSERT INTO attempts (tenant_id, id, message_id, number, account_id, state, claimed_at, recorded_at,
-                      provider_message_id, content_hash, process, send_event_at)
+                      provider_message_id, content_hash, process, send_event_at, month)
 SELECT tenant_id, md5('attempt ' || id)::uuid, id, 1, account_id,
        CASE WHEN outcome = 'failed' THEN 'rejected' ELSE 'accepted' END, due_at, outcome_at,
        md5('provider ' || id), decode(md5('content ' || id), 'hex'), 'bench',
-       CASE WHEN outcome = 'sent' THEN outcome_at END
+       CASE WHEN outcome = 'sent' THEN outcome_at END, waypost_month(created_at)
 FROM made
 """
 
@@ -125,8 +125,9 @@ UPDATE messages SET phase = 'dispatched', attempts = 1, dispatched_at = waypost_
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND phase = 'ready'
 """
 _ATTEMPT = """
-INSERT INTO attempts (tenant_id, id, message_id, number, account_id, claimed_at, content_hash, process)
-SELECT tenant_id, gen_random_uuid(), id, 1, account_id, waypost_now(), '', 'bench claim' FROM messages
+INSERT INTO attempts (tenant_id, id, message_id, number, account_id, claimed_at, content_hash, process, month)
+SELECT tenant_id, gen_random_uuid(), id, 1, account_id, waypost_now(), '', 'bench claim', waypost_month(created_at)
+FROM messages
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND phase = 'dispatched' ON CONFLICT DO NOTHING
 """
 _RECORD = """

@@ -32,9 +32,10 @@ _POOL = 16
 
 _STORE = """
 INSERT INTO provider_events (account_id, event_id, kind, tenant_id, message_id, attempt_id, provider_message_id,
-                             occurred_at, applied_at, raw)
-SELECT %s, %s, %s, tenant_id, message_id, id, %s, %s, waypost_now(), %s FROM attempts WHERE id = %s
-ON CONFLICT (account_id, event_id) DO NOTHING RETURNING tenant_id, message_id
+                             occurred_at, applied_at, raw, month)
+SELECT %s, %s, %s, tenant_id, message_id, id, %s, e.at, waypost_now(), %s, waypost_month(e.at)
+FROM attempts CROSS JOIN LATERAL (SELECT %s::timestamptz AS at) e WHERE id = %s
+ON CONFLICT (account_id, event_id, month) DO NOTHING RETURNING tenant_id, message_id
 """
 _SEND = "UPDATE attempts SET send_event_at = %s, provider_message_id = %s WHERE tenant_id = %s AND id = %s"
 _DELIVERY = """
@@ -61,8 +62,8 @@ class Control:
     async def _keep(self, event: ProviderEvent) -> None:
         async with self.pool.connection() as connection:
             moment: datetime = event.occurred_at
-            values = (self.account, event.event_id, event.kind.value, event.provider_message_id, moment, event.raw)
-            stored = await (await connection.execute(_STORE, (*values, event.attempt_id))).fetchone()
+            values = (self.account, event.event_id, event.kind.value, event.provider_message_id, event.raw)
+            stored = await (await connection.execute(_STORE, (*values, moment, event.attempt_id))).fetchone()
             if stored is None:
                 return
             tenant, message = stored

@@ -20,10 +20,12 @@ WITH made AS (
            'closed', waypost_now(), waypost_now() + interval '1 day', 1, 'sent', 'accepted', waypost_now()
     FROM (VALUES (%(word)s::text)) AS w (word), generate_series(0, %(count)s::int - 1) AS n,
          LATERAL (SELECT id FROM senders WHERE tenant_id = %(tenant)s LIMIT 1) AS s
-    RETURNING tenant_id, id, account_id
+    RETURNING tenant_id, id, account_id, created_at
 )
-INSERT INTO attempts (tenant_id, id, message_id, number, account_id, state, claimed_at, recorded_at, process)
-SELECT tenant_id, md5(id::text)::uuid, id, 1, account_id, 'accepted', waypost_now(), waypost_now(), 'bench' FROM made
+INSERT INTO attempts (tenant_id, id, message_id, number, account_id, state, claimed_at, recorded_at, process, month)
+SELECT tenant_id, md5(id::text)::uuid, id, 1, account_id, 'accepted', waypost_now(), waypost_now(), 'bench',
+       waypost_month(created_at)
+FROM made
 """
 
 _LAST = "SELECT COALESCE(max(id), 0) FROM provider_events"

@@ -17,6 +17,7 @@ from waypost.relay.alerts import Alerts
 from waypost.relay.gauges import Gauges
 from waypost.relay.look_ups import LookUps, Rerender
 from waypost.relay.loops import Loop
+from waypost.relay.months import Months
 from waypost.relay.outbox import Outbox
 from waypost.relay.probes import Prober
 from waypost.relay.watchdog import Watchdog
@@ -27,7 +28,13 @@ from waypost.store.database import Database
 from waypost.store.imports import forget_import_keys, forget_imports
 from waypost.store.outbox import drop_old_hints
 from waypost.store.reconcile import assume_sent, lose_in_flight, void_absent
-from waypost.store.retention import forget_events, forget_inbound, forget_messages, forget_verdicts
+from waypost.store.retention import (
+    forget_contact_events,
+    forget_events,
+    forget_inbound,
+    forget_messages,
+    forget_verdicts,
+)
 from waypost.store.sweeps import (
     cancel_of_closed_tenants,
     date_fallbacks,
@@ -107,6 +114,7 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
         rerender=reach.rerender,
         fingerprint=reach.fingerprint,
     )
+    months = Months(database, message_days=patience.message_days, event_days=patience.event_days)
     alerts = Alerts(database, Bounds.of_margin(patience.margin))
     return [
         Loop(name=OUTBOX_LOOP, interval_s=1, work=outbox.deliver),
@@ -137,6 +145,7 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
         Loop(name="old-alerts", interval_s=300, work=sweep.once("alert_forgotten", forget_alerts)),
         Loop(name="old-hints", interval_s=300, work=sweep.once("hint_dropped", drop_old_hints)),
         *_retention(sweep, patience),
+        Loop(name="months", interval_s=300, work=months.look),
         Loop(name="watchdog", interval_s=5, work=watchdog.look),
         Loop(name="alerts", interval_s=5, work=alerts.look),
         Loop(name="gauges", interval_s=10, work=Gauges(database, lane).look),
@@ -148,6 +157,11 @@ def _retention(sweep: "Sweeper", patience: Patience) -> list[Loop]:
     events, messages = patience.event_days, patience.message_days
     return [
         Loop(name="old-events", interval_s=300, work=sweep.once("event_forgotten", forget_events, days=events)),
+        Loop(
+            name="old-contact-events",
+            interval_s=300,
+            work=sweep.once("contact_event_forgotten", forget_contact_events, days=events),
+        ),
         Loop(name="old-inbound", interval_s=300, work=sweep.once("inbound_forgotten", forget_inbound, days=events)),
         Loop(name="old-verdicts", interval_s=300, work=sweep.once("verdict_forgotten", forget_verdicts, days=events)),
         Loop(name="import-keys", interval_s=60, work=sweep.once("import_key_forgotten", forget_import_keys)),

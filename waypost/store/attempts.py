@@ -4,7 +4,7 @@ Both run as waypost_app for one tenant; the caller's transaction commits them.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +23,9 @@ Connection = AsyncConnection[Any]
 # (phase || ''), (state || ''), here and wherever a row is looked up by its key: no partial index is about that, so the
 # key's own index is taken. A partial index of open rows looks smaller than it is: to statistics it is all but empty,
 # and while a long transaction keeps vacuum away it holds an entry for whatever was sent meanwhile.
+#
+# An attempt's month is its message's: the constraint holds within a month, and so for every message. Whoever says the
+# month when an attempt is looked up by its id has only that month's partition read.
 _CLAIM = """
 WITH owner AS (
     SELECT id FROM tenants WHERE id = %(tenant)s AND state = 'active' FOR KEY SHARE
@@ -33,10 +36,12 @@ WITH owner AS (
     WHERE m.tenant_id = owner.id AND m.id = %(message)s AND (m.phase || '') IN ('ready', 'dispatched', 'waiting')
       AND m.attempts = %(number)s - 1 AND m.outcome IS NULL AND m.cancel_requested_at IS NULL
       AND m.expires_at > waypost_now() AND a.id = m.account_id AND a.state = 'open'
-    RETURNING m.tenant_id, m.id, m.account_id
+    RETURNING m.tenant_id, m.id, m.account_id, m.created_at
 )
-INSERT INTO attempts (tenant_id, id, message_id, number, account_id, claimed_at, content_hash, process)
-SELECT tenant_id, %(attempt)s, id, %(number)s, account_id, waypost_now(), %(content_hash)s, %(process)s FROM mine
+INSERT INTO attempts (tenant_id, id, message_id, number, account_id, claimed_at, content_hash, process, month)
+SELECT tenant_id, %(attempt)s, id, %(number)s, account_id, waypost_now(), %(content_hash)s, %(process)s,
+       waypost_month(created_at)
+FROM mine
 ON CONFLICT DO NOTHING
 RETURNING id
 """
@@ -85,13 +90,14 @@ class Ending:
 _RECORD = """
 WITH before AS (
     SELECT tenant_id, id, message_id, state FROM attempts
-    WHERE tenant_id = %(tenant)s AND id = %(attempt)s AND (state || '') IN ('in_flight', 'unknown', 'abandoned')
+    WHERE tenant_id = %(tenant)s AND id = %(attempt)s AND month = %(month)s
+      AND (state || '') IN ('in_flight', 'unknown', 'abandoned')
     FOR NO KEY UPDATE
 ), others AS (
     SELECT count(*) FILTER (WHERE o.state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent')) > 0 AS any_open,
            count(*) FILTER (WHERE o.state = 'accepted') > 0 AS any_accepted
     FROM before b JOIN attempts o ON o.tenant_id = b.tenant_id AND o.message_id = b.message_id AND o.id <> b.id
-    WHERE b.state = 'abandoned'
+    WHERE b.state = 'abandoned' AND o.month = %(month)s
 ), ended AS (
     UPDATE attempts a SET recorded_at = waypost_now(), code = %(code)s,
            provider_message_id = COALESCE(%(provider_message_id)s, a.provider_message_id),
@@ -99,7 +105,7 @@ WITH before AS (
                         OR %(state)s = 'accepted' AND o.any_open) THEN 'abandoned' ELSE %(state)s END,
            resolution = CASE WHEN b.state <> 'abandoned' OR %(state)s <> 'accepted' THEN a.resolution
                         WHEN o.any_accepted THEN 'allowed_duplicate' ELSE 'evidence' END
-    FROM before b, others o WHERE a.tenant_id = b.tenant_id AND a.id = b.id
+    FROM before b, others o WHERE a.tenant_id = b.tenant_id AND a.id = b.id AND a.month = %(month)s
     RETURNING a.tenant_id, a.message_id, b.state <> 'abandoned' OR %(state)s = 'accepted' AS decides
 ), moved AS (
     UPDATE messages m SET phase = %(phase)s, outcome = %(outcome)s,
@@ -120,7 +126,7 @@ SELECT EXISTS (SELECT FROM moved)
 _RECORD_LATE = """
 UPDATE attempts SET recorded_at = waypost_now(),
        provider_message_id = COALESCE(provider_message_id, %(provider_message_id)s)
-WHERE tenant_id = %(tenant)s AND id = %(attempt)s AND recorded_at IS NULL
+WHERE tenant_id = %(tenant)s AND id = %(attempt)s AND month = %(month)s AND recorded_at IS NULL
 """
 
 # The fallback's clock starts. So many a tenant wait in their primary's execution; beyond that the row alone waits, for
@@ -153,11 +159,12 @@ async def waiting_fallback(connection: Connection, *, tenant: UUID, message: UUI
     return (row[0], row[1]) if row else None
 
 
-async def record(connection: Connection, *, tenant: UUID, attempt: UUID, ending: Ending) -> bool:
+async def record(connection: Connection, *, tenant: UUID, attempt: UUID, month: date, ending: Ending) -> bool:
     """Write down how an attempt ended; False when the message had its outcome before, by evidence."""
     values = {
         "tenant": tenant,
         "attempt": attempt,
+        "month": month,
         "state": ending.state,
         "code": ending.code,
         "provider_message_id": ending.provider_message_id,
@@ -178,7 +185,7 @@ async def record(connection: Connection, *, tenant: UUID, attempt: UUID, ending:
 _ABANDON = """
 WITH given_up AS (
     UPDATE attempts SET state = 'abandoned', resolution = 'login_code_retry', resolved_at = waypost_now()
-    WHERE tenant_id = %s AND id = %s AND (state || '') IN ('in_flight', 'unknown')
+    WHERE tenant_id = %s AND id = %s AND month = %s AND (state || '') IN ('in_flight', 'unknown')
     RETURNING tenant_id, message_id
 )
 UPDATE messages m SET phase = 'dispatched' FROM given_up g
@@ -187,7 +194,7 @@ RETURNING m.id
 """
 
 
-async def abandon(connection: Connection, *, tenant: UUID, attempt: UUID) -> bool:
+async def abandon(connection: Connection, *, tenant: UUID, attempt: UUID, month: date) -> bool:
     """Give up an unknown attempt of a login code; False when it has been resolved meanwhile."""
-    cursor = await connection.execute(_ABANDON, (tenant, attempt))
+    cursor = await connection.execute(_ABANDON, (tenant, attempt, month))
     return await cursor.fetchone() is not None

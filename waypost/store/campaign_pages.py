@@ -4,9 +4,9 @@ As waypost_app for one tenant, inside the caller's transaction; nothing here com
 attempts by message, then messages by id.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -87,6 +87,8 @@ class Recipient:
     """One due row of a run, with what the gate and the renderer need of its contact."""
 
     id: UUID
+    month: date
+    """Its attempts' partition."""
     contact_id: UUID
     address: str = field(repr=False)
     attempts: int
@@ -128,7 +130,8 @@ WITH due AS MATERIALIZED (
         ORDER BY m.due_at, m.id LIMIT %(limit)s) d
     ORDER BY d.due_at, d.id LIMIT %(limit)s
 )
-SELECT d.id, d.contact_id, d.address, d.attempts, COALESCE(d.variant, -1) AS variant, d.cohort, d.due_at,
+SELECT d.id, waypost_month(d.created_at) AS month, d.contact_id, d.address, d.attempts,
+       COALESCE(d.variant, -1) AS variant, d.cohort, d.due_at,
        COALESCE(d.send_at, d.due_at) AS send_at, d.expires_at, d.late_approved_at,
        d.cancel_requested_at IS NOT NULL AS cancel_requested,
        c.external_id, c.email, c.phone, c.locale, c.time_zone, c.attributes,
@@ -213,10 +216,11 @@ WITH owner AS (
     WHERE m.tenant_id = %(tenant)s AND m.id = a.message AND m.run_id = o.id AND (m.phase || '') = 'ready'
       AND m.attempts = a.number - 1 AND m.outcome IS NULL AND m.cancel_requested_at IS NULL
       AND m.expires_at > waypost_now()
-    RETURNING m.id, o.account_id
+    RETURNING m.id, o.account_id, m.created_at
 )
-INSERT INTO attempts (tenant_id, id, message_id, number, account_id, claimed_at, content_hash, process)
-SELECT %(tenant)s, a.attempt, a.message, a.number, m.account_id, waypost_now(), a.content_hash, %(process)s
+INSERT INTO attempts (tenant_id, id, message_id, number, account_id, claimed_at, content_hash, process, month)
+SELECT %(tenant)s, a.attempt, a.message, a.number, m.account_id, waypost_now(), a.content_hash, %(process)s,
+       waypost_month(m.created_at)
 FROM mine m JOIN asked a ON a.message = m.id
 ON CONFLICT DO NOTHING
 RETURNING message_id, claimed_at
@@ -253,13 +257,14 @@ WITH given AS MATERIALIZED (
 ), before AS MATERIALIZED (
     SELECT a.id, a.message_id FROM given g CROSS JOIN LATERAL (
         SELECT id, message_id FROM attempts
-        WHERE tenant_id = %(tenant)s AND id = g.attempt AND (state || '') IN ('in_flight', 'unknown')
+        WHERE tenant_id = %(tenant)s AND id = g.attempt AND month = ANY(%(months)s::date[])
+          AND (state || '') IN ('in_flight', 'unknown')
         LIMIT 1 FOR NO KEY UPDATE) a
 ), ended AS (
     UPDATE attempts a SET state = g.state, recorded_at = waypost_now(), code = g.code,
            provider_message_id = COALESCE(g.provider_message_id, a.provider_message_id)
     FROM before b JOIN given g ON g.attempt = b.id
-    WHERE a.tenant_id = %(tenant)s AND a.id = b.id
+    WHERE a.tenant_id = %(tenant)s AND a.id = b.id AND a.month = ANY(%(months)s::date[])
     RETURNING a.id, a.message_id
 )
 UPDATE messages m SET phase = g.phase, outcome = g.outcome,
@@ -278,14 +283,20 @@ _RECORD_LATE = """
 UPDATE attempts a SET recorded_at = waypost_now(),
        provider_message_id = COALESCE(a.provider_message_id, g.provider_message_id)
 FROM unnest(%(attempts)s::uuid[], %(provider_ids)s::text[]) AS g (attempt, provider_message_id)
-WHERE a.tenant_id = %(tenant)s AND a.id = g.attempt AND a.recorded_at IS NULL
+WHERE a.tenant_id = %(tenant)s AND a.id = g.attempt AND a.month = ANY(%(months)s::date[]) AND a.recorded_at IS NULL
 """
 
 
-async def record_many(connection: Connection, *, tenant: UUID, endings: Sequence[tuple[UUID, Ending]]) -> int:
-    """Write down how the attempts of one call ended, as (attempt, ending); how many messages moved by it."""
+async def record_many(
+    connection: Connection, *, tenant: UUID, months: Iterable[date], endings: Sequence[tuple[UUID, Ending]]
+) -> int:
+    """Write down how the attempts of one call ended, as (attempt, ending); how many messages moved by it.
+
+    `months` are all those that their recipients are of.
+    """
     values = {
         "tenant": tenant,
+        "months": sorted(set(months)),
         "attempts": [attempt for attempt, _ in endings],
         "states": [ending.state.value for _, ending in endings],
         "codes": [ending.code for _, ending in endings],

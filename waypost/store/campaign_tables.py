@@ -1,6 +1,6 @@
 """Audiences', campaigns' and runs' tables as SQLModel sees them. The migrations make them, tests compare."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     Double,
     Identity,
     Integer,
@@ -104,6 +105,7 @@ class ContactEventRow(SQLModel, table=True):
     properties: dict[str, Any] = filled(JSON)
     occurred_at: datetime = must(AT)
     received_at: datetime = filled(AT)
+    month: date = key(Date)
 
 
 class ImportRow(SQLModel, table=True):

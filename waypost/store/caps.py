@@ -120,6 +120,7 @@ SELECT m.tenant_id, m.contact_id, m.channel, a.claimed_at
 FROM unnest(%(tenants)s::uuid[], %(messages)s::uuid[]) AS v (tenant_id, id)
 JOIN messages m ON m.tenant_id = v.tenant_id AND m.id = v.id
 JOIN attempts a ON a.tenant_id = m.tenant_id AND a.message_id = m.id AND a.number = m.attempts
+    AND a.month = waypost_month(m.created_at)
 WHERE m.class = 'marketing' AND m.contact_id IS NOT NULL AND a.state = 'void'
 """
 

@@ -34,7 +34,7 @@ class Taken(StrEnum):
 
 
 # Contacts are locked against their deletion, in one order, before anything is written. An id that is there already is
-# the same event, whatever else is said of it.
+# the same event, whatever else is said of it: also one of another month.
 _INSERT = """
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%(events)s::jsonb) AS given (
@@ -43,9 +43,12 @@ WITH given AS (
     SELECT c.id FROM contacts c WHERE c.tenant_id = %(tenant)s AND c.id IN (SELECT contact FROM given)
     ORDER BY c.id FOR KEY SHARE
 ), added AS (
-    INSERT INTO contact_events (tenant_id, id, contact_id, name, properties, occurred_at)
-    SELECT %(tenant)s, g.id, g.contact, g.name, g.properties, COALESCE(g.occurred_at, waypost_now())
-    FROM given g JOIN known k ON k.id = g.contact ORDER BY g.id
+    INSERT INTO contact_events (tenant_id, id, contact_id, name, properties, occurred_at, month)
+    SELECT %(tenant)s, g.id, g.contact, g.name, g.properties, o.at, waypost_month(o.at)
+    FROM given g JOIN known k ON k.id = g.contact
+    CROSS JOIN LATERAL (SELECT COALESCE(g.occurred_at, waypost_now()) AS at) o
+    WHERE NOT EXISTS (SELECT FROM contact_events e WHERE e.tenant_id = %(tenant)s AND e.id = g.id)
+    ORDER BY g.id
     ON CONFLICT DO NOTHING RETURNING id
 )
 SELECT g.id, k.id IS NOT NULL, a.id IS NOT NULL

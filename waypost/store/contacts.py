@@ -81,6 +81,7 @@ _CANCEL_MESSAGES = """
 WITH open AS (
     SELECT m.id, m.phase IN ('ready', 'waiting') AND NOT EXISTS (
                SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
+               AND a.month = waypost_month(m.created_at)
                AND a.state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent', 'abandoned')) AS ours
     FROM messages m WHERE m.tenant_id = %(tenant)s AND m.contact_id = %(contact)s AND m.outcome IS NULL
 ), closed AS (

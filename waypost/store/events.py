@@ -26,20 +26,34 @@ Key = tuple[UUID, UUID]
 UNPARSABLE = "unparsable"
 """The kind of what came through a feed and could not be read; kept for a person to look at, never applied."""
 
+# Within a month the constraint keeps an event once. One that is dated by its coming (Twilio's) may come again in the
+# next month: it is looked for in the month before too. Most attempts are of this month or the last: the others are
+# looked into where the attempt was not found there.
+#
 # Sorted by the unique key, so that two processes that store the same copies wait for each other and don't deadlock.
 # `raw` goes over in binary (%b): escaping its quotes in an array's text form cost as much CPU as everything else.
 _STORE = """
 INSERT INTO provider_events (account_id, event_id, kind, tenant_id, message_id, attempt_id, provider_message_id,
-                             recipient, permanent, machine, code, occurred_at, raw, applied_at)
+                             recipient, permanent, machine, code, occurred_at, raw, month, applied_at)
 SELECT e.account_id, e.event_id, e.kind, a.tenant_id, a.message_id, e.attempt_id, e.provider_message_id,
-       e.recipient, e.permanent, e.machine, e.code, e.occurred_at, e.raw, CASE WHEN %s THEN waypost_now() END
+       e.recipient, e.permanent, e.machine, e.code, e.occurred_at, e.raw,
+       waypost_month(e.occurred_at), CASE WHEN %s THEN waypost_now() END
 FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::uuid[], %b::text[], %b::text[], %b::bool[], %b::bool[], %b::text[],
             %b::timestamptz[], %b::text[])
     AS e (account_id, event_id, kind, attempt_id, provider_message_id, recipient, permanent, machine, code,
           occurred_at, raw)
-LEFT JOIN attempts a ON a.id = e.attempt_id AND a.account_id = e.account_id
+LEFT JOIN LATERAL (
+    SELECT tenant_id, message_id FROM attempts
+    WHERE id = e.attempt_id AND account_id = e.account_id AND month >= waypost_month(waypost_now() - interval '31 days')
+    UNION ALL
+    SELECT tenant_id, message_id FROM attempts
+    WHERE id = e.attempt_id AND account_id = e.account_id AND month < waypost_month(waypost_now() - interval '31 days')
+    LIMIT 1) a ON true
+WHERE NOT EXISTS (
+    SELECT FROM provider_events o WHERE o.account_id = e.account_id AND o.event_id = e.event_id
+      AND o.month = (waypost_month(e.occurred_at) - interval '1 month')::date)
 ORDER BY e.account_id, e.event_id
-ON CONFLICT (account_id, event_id) DO NOTHING
+ON CONFLICT (account_id, event_id, month) DO NOTHING
 RETURNING id, tenant_id, message_id, attempt_id, kind, provider_message_id, permanent, machine, occurred_at
 """
 
@@ -86,9 +100,9 @@ async def _store(
 
 
 _STORE_UNPARSABLE = """
-INSERT INTO provider_events (account_id, event_id, kind, code, occurred_at, applied_at, raw)
-VALUES (%s, %s, 'unparsable', %s, waypost_now(), waypost_now(), %s)
-ON CONFLICT (account_id, event_id) DO NOTHING
+INSERT INTO provider_events (account_id, event_id, kind, code, occurred_at, applied_at, raw, month)
+VALUES (%s, %s, 'unparsable', %s, waypost_now(), waypost_now(), %s, waypost_month(waypost_now()))
+ON CONFLICT (account_id, event_id, month) DO NOTHING
 """
 
 

@@ -1,10 +1,10 @@
 """The ledger's tables as SQLModel sees them; tables.py has the resources'. The migrations make them, tests compare."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Boolean, Column, Integer, Interval, LargeBinary, SmallInteger, Text, Uuid
+from sqlalchemy import ARRAY, Boolean, Column, Date, Integer, Interval, LargeBinary, SmallInteger, Text, Uuid
 from sqlmodel import Field, SQLModel
 
 from waypost.store.columns import AT, JSON, filled, key, may, must, numbered
@@ -100,6 +100,7 @@ class AttemptRow(SQLModel, table=True):
     send_event_at: datetime | None = may(AT)
     looked_up_at: datetime | None = may(AT)
     dup_accept: bool = filled(Boolean)
+    month: date = key(Date)
 
 
 class ProbeRow(SQLModel, table=True):
@@ -152,6 +153,7 @@ class ProviderEventRow(SQLModel, table=True):
     applied_at: datetime | None = may(AT)
     apply_error: str | None = may(Text)
     raw: str = must(Text)
+    month: date = key(Date)
 
 
 class InboundMessageRow(SQLModel, table=True):

@@ -28,6 +28,7 @@ _CANCEL = """
 WITH target AS (
     SELECT m.id, m.phase, m.outcome, m.cancel_requested_at,
            EXISTS (SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
+               AND a.month = waypost_month(m.created_at)
                AND a.state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent', 'abandoned')) AS out_there
     FROM messages m
     WHERE m.tenant_id = %(tenant)s AND m.mode = %(mode)s AND (m.id = %(message)s OR m.primary_id = %(message)s)

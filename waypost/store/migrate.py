@@ -8,6 +8,8 @@ from alembic.config import Config
 from psycopg import sql
 from sqlalchemy import Connection, create_engine
 
+from waypost.store.months import AHEAD, MAKE
+
 _MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK = 0x77617970  # one migrator at a time, whoever starts it
 
@@ -31,6 +33,7 @@ def upgrade(owner_url: str, passwords: Mapping[str, str] | None = None) -> None:
             command.upgrade(cfg, "head")
             _set_passwords(connection, passwords or {})
             connection.commit()
+            _make_months(connection)
     finally:
         engine.dispose()
 
@@ -38,6 +41,13 @@ def upgrade(owner_url: str, passwords: Mapping[str, str] | None = None) -> None:
 def sqlalchemy_url(url: str) -> str:
     """The same URL for SQLAlchemy with psycopg 3."""
     return "postgresql+psycopg://" + url.split("://", 1)[1]
+
+
+def _make_months(connection: Connection) -> None:
+    """This month and those ahead, each in a transaction of its own."""
+    while connection.exec_driver_sql(MAKE, (AHEAD,)).scalar() is not None:
+        connection.commit()
+    connection.commit()
 
 
 def _set_passwords(connection: Connection, passwords: Mapping[str, str]) -> None:

@@ -1,7 +1,8 @@
 """What is old enough to be forgotten: events, inbound texts, verdicts, and closed messages with all they have.
 
-As waypost_relay. Each function takes a bounded batch with SKIP LOCKED and never commits; any number of processes may
-run them. `days` counts from `waypost_now()`, 0 keeps for ever; a tenant's own retention goes before it.
+What whole months hold is dropped (months.py); here goes what must go before, and what is in no month. As waypost_relay.
+Each function takes a bounded batch with SKIP LOCKED and never commits; any number of processes may run them. `days`
+counts from `waypost_now()`, 0 keeps for ever; a tenant's own retention goes before it.
 """
 
 from typing import Any
@@ -31,12 +32,12 @@ WITH RECURSIVE shortest AS MATERIALIZED (
     WHERE state IN ('in_flight', 'unknown', 'abandoned') AND state <> 'abandoned'
       AND claimed_at < (SELECT cut FROM shortest)
 ), oldest AS (
-    SELECT e.id FROM provider_events e LEFT JOIN tenants t ON t.id = e.tenant_id
+    SELECT e.id, e.month FROM provider_events e LEFT JOIN tenants t ON t.id = e.tenant_id
     WHERE e.id < (SELECT max(low) FROM halving) AND e.account_id NOT IN (SELECT account_id FROM undecided)
       AND e.received_at < waypost_now() - make_interval(days => COALESCE(t.event_retention_days, NULLIF(%(days)s, 0)))
     ORDER BY e.id LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
 ), gone AS (
-    DELETE FROM provider_events e USING oldest o WHERE e.id = o.id RETURNING e.id
+    DELETE FROM provider_events e USING oldest o WHERE e.id = o.id AND e.month = o.month RETURNING e.id
 )
 SELECT count(*) FROM gone
 """
@@ -67,6 +68,28 @@ SELECT count(*) FROM gone
 async def forget_inbound(connection: Connection, *, days: int, limit: int) -> int:
     """Inbound texts that came that long ago; what a STOP did stays. How many."""
     return await _forget(connection, _INBOUND, days=days, limit=limit)
+
+
+_CONTACT_EVENTS = """
+WITH shortest AS MATERIALIZED (
+    SELECT waypost_now() - make_interval(days => LEAST(min(event_retention_days), NULLIF(%(days)s, 0))) AS cut
+    FROM tenants
+), oldest AS (
+    SELECT e.tenant_id, e.id, e.month FROM contact_events e JOIN tenants t ON t.id = e.tenant_id
+    WHERE e.received_at < (SELECT cut FROM shortest)
+      AND e.received_at < waypost_now() - make_interval(days => COALESCE(t.event_retention_days, NULLIF(%(days)s, 0)))
+    ORDER BY e.received_at LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
+), gone AS (
+    DELETE FROM contact_events e USING oldest o
+    WHERE e.tenant_id = o.tenant_id AND e.id = o.id AND e.month = o.month RETURNING e.id
+)
+SELECT count(*) FROM gone
+"""
+
+
+async def forget_contact_events(connection: Connection, *, days: int, limit: int) -> int:
+    """Events of contacts that were told that long ago, whenever they happened; how many."""
+    return await _forget(connection, _CONTACT_EVENTS, days=days, limit=limit)
 
 
 _VERDICTS = """
@@ -102,27 +125,39 @@ WITH old AS MATERIALIZED (
         WHERE m.tenant_id = t.id AND m.created_at < k.cut AND m.phase = 'closed' AND m.outcome_at < k.cut
           AND NOT EXISTS (SELECT FROM requests r WHERE r.tenant_id = m.tenant_id AND r.id = m.source_id)
           AND NOT EXISTS (SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
+                          AND a.month = waypost_month(m.created_at)
                           AND a.state IN ('in_flight', 'unknown', 'abandoned'))
           AND NOT EXISTS (SELECT FROM messages f WHERE f.tenant_id = m.tenant_id AND f.primary_id = m.id
                           AND f.outcome IS NULL)
         ORDER BY m.created_at, m.id LIMIT %(limit)s) o
     LIMIT %(limit)s
 )
-SELECT m.tenant_id, m.id FROM old o JOIN messages m ON m.tenant_id = o.tenant_id AND m.id = o.id
+SELECT m.tenant_id, m.id, waypost_month(m.created_at)
+FROM old o JOIN messages m ON m.tenant_id = o.tenant_id AND m.id = o.id
 FOR UPDATE OF m SKIP LOCKED
 """
 
-# Foreign keys are checked when the statement ends: by then all of it is gone. Attempts are looked at once more, for
-# evidence may have come before the lock.
+# Attempts are looked at once more, for evidence may have come before the lock. Those of a tenant that keeps its
+# messages about as long as anybody does go with their month, which is dropped when it is past everybody's retention;
+# those of others, and those in no month, are deleted. Foreign keys are checked when the statement ends.
 _MESSAGES_GONE = """
 WITH chosen AS (
-    SELECT c.tenant_id, c.id FROM unnest(%(tenants)s::uuid[], %(messages)s::uuid[]) AS c (tenant_id, id)
+    SELECT c.tenant_id, c.id, c.month,
+           COALESCE(t.message_retention_days, %(days)s) < k.longest - 31 OR %(days)s = 0 AS before_others
+    FROM unnest(%(tenants)s::uuid[], %(messages)s::uuid[], %(months)s::date[]) AS c (tenant_id, id, month)
+    JOIN tenants t ON t.id = c.tenant_id
+    CROSS JOIN (SELECT GREATEST(max(message_retention_days), %(days)s) AS longest FROM tenants) k
     WHERE NOT EXISTS (SELECT FROM attempts a WHERE a.tenant_id = c.tenant_id AND a.message_id = c.id
-                      AND a.state IN ('in_flight', 'unknown', 'abandoned'))
+                      AND a.month = c.month AND a.state IN ('in_flight', 'unknown', 'abandoned'))
+), attempts_over AS MATERIALIZED (
+    SELECT a.* FROM chosen c CROSS JOIN LATERAL (
+        SELECT tenant_id, id, month, c.before_others OR tableoid = 'attempts_default'::regclass AS deleted FROM attempts
+        WHERE tenant_id = c.tenant_id AND message_id = c.id AND month = c.month OFFSET 0) a
 ), attempts_gone AS (
-    DELETE FROM attempts a USING chosen c WHERE a.tenant_id = c.tenant_id AND a.message_id = c.id RETURNING a.id
+    DELETE FROM attempts a USING attempts_over o
+    WHERE o.deleted AND a.tenant_id = o.tenant_id AND a.id = o.id AND a.month = o.month
 ), events_gone AS (
-    DELETE FROM provider_events e USING attempts_gone a WHERE e.attempt_id = a.id
+    DELETE FROM provider_events e USING attempts_over a WHERE e.attempt_id = a.id
 ), verdicts_gone AS (
     DELETE FROM verdicts v USING chosen c WHERE v.tenant_id = c.tenant_id AND v.message_id = c.id
 ), gone AS (
@@ -133,11 +168,12 @@ SELECT count(*) FROM gone
 
 
 async def forget_messages(connection: Connection, *, days: int, limit: int) -> int:
-    """Messages that were made and ended that long ago, with their attempts, events and verdicts; how many."""
+    """Messages that were made and ended that long ago, with their events and verdicts; how many."""
     rows = await (await connection.execute(_MESSAGES, {"days": days, "limit": limit})).fetchall()
     if not rows:
         return 0
-    values = {"tenants": [row[0] for row in rows], "messages": [row[1] for row in rows]}
+    tenants, messages, months = zip(*rows, strict=True)
+    values = {"tenants": list(tenants), "messages": list(messages), "months": list(months), "days": days}
     return await _count(connection, _MESSAGES_GONE, values)
 
 

@@ -4,7 +4,7 @@ Functions run inside the caller's transaction, as waypost_app for one tenant, an
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +24,8 @@ class LoadedMessage:
     now: datetime
     tenant_id: UUID
     id: UUID
+    month: date
+    """Its attempts' partition."""
     phase: str
     outcome: str | None
     part: str
@@ -81,11 +83,12 @@ class LoadedMessage:
 # message comes first, MATERIALIZED, for lower() of a joined column would keep row security from using the index.
 _LOAD = """
 WITH m AS MATERIALIZED (
-    SELECT *, CASE channel WHEN 'email' THEN lower(address) ELSE address END AS address_key
+    SELECT *, waypost_month(created_at) AS month,
+           CASE channel WHEN 'email' THEN lower(address) ELSE address END AS address_key
     FROM messages WHERE tenant_id = %s AND id = %s
 )
-SELECT waypost_now() AS now, m.tenant_id, m.id, m.phase, m.outcome, m.part, m.lane, m.class AS class_, m.channel,
-       m.address, m.payload, m.template_id, m.template_version, m.due_at, m.expires_at,
+SELECT waypost_now() AS now, m.tenant_id, m.id, m.month, m.phase, m.outcome, m.part, m.lane, m.class AS class_,
+       m.channel, m.address, m.payload, m.template_id, m.template_version, m.due_at, m.expires_at,
        GREATEST(m.send_at, m.created_at, m.late_approved_at) + COALESCE(p.fallback_after, interval '0') AS meant_for,
        m.cancel_requested_at, m.fallback_after, m.attempts,
        COALESCE(m.unknown_policy, t.unknown_policy) AS unknown_policy,
@@ -106,6 +109,7 @@ SELECT waypost_now() AS now, m.tenant_id, m.id, m.phase, m.outcome, m.part, m.la
        o.id AS open_attempt_id, o.state AS open_attempt_state, o.claimed_at AS open_attempt_claimed_at,
        CASE WHEN m.class = 'login_code' AND m.attempts > 0 THEN
            COALESCE((SELECT true FROM attempts g WHERE g.tenant_id = m.tenant_id AND g.message_id = m.id
+               AND g.month = m.month
                AND (g.state = 'abandoned' OR g.resolution = 'login_code_retry') LIMIT 1), false)
            ELSE false END AS second_try_used
 FROM m
@@ -121,7 +125,7 @@ LEFT JOIN LATERAL (
     WHERE tenant_id = m.tenant_id AND id = m.primary_id LIMIT 1) p ON true
 LEFT JOIN LATERAL (
     SELECT id, state, claimed_at FROM attempts
-    WHERE tenant_id = m.tenant_id AND message_id = m.id
+    WHERE tenant_id = m.tenant_id AND message_id = m.id AND month = m.month
       AND state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent') LIMIT 1) o ON true
 """
 
@@ -224,7 +228,8 @@ async def refuse(
 _HOLD = """
 WITH out_there AS (
     SELECT tenant_id, message_id FROM attempts
-    WHERE tenant_id = %s AND id = %s AND (state || '') IN ('in_flight', 'unknown') FOR NO KEY UPDATE
+    WHERE tenant_id = %s AND id = %s AND month = %s AND (state || '') IN ('in_flight', 'unknown')
+    FOR NO KEY UPDATE
 )
 UPDATE messages m SET phase = 'held', hold_reason = 'attempt_unknown', dispatched_at = NULL
 FROM out_there o
@@ -233,6 +238,6 @@ RETURNING m.id
 """
 
 
-async def hold(connection: Connection, *, tenant: UUID, attempt: UUID) -> bool:
+async def hold(connection: Connection, *, tenant: UUID, attempt: UUID, month: date) -> bool:
     """The attempt's message waits for evidence; False when it is known by now how the attempt ended."""
-    return await (await connection.execute(_HOLD, (tenant, attempt))).fetchone() is not None
+    return await (await connection.execute(_HOLD, (tenant, attempt, month))).fetchone() is not None

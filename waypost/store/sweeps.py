@@ -68,6 +68,7 @@ WITH ended AS (
     UPDATE messages m SET phase = 'closed', outcome_reason = %(reason)s, outcome_at = waypost_now(),
            hold_reason = NULL, due_at = COALESCE(m.due_at, waypost_now()),
            outcome = CASE WHEN EXISTS (SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
+                                       AND a.month = waypost_month(m.created_at)
                                        AND a.state NOT IN ('void', 'rejected'))
                      THEN 'maybe_sent' ELSE %(outcome)s END
     FROM unnest(%(tenants)s::uuid[], %(messages)s::uuid[]) AS s (tenant_id, id)
@@ -154,11 +155,12 @@ async def date_fallbacks(connection: Connection, *, limit: int) -> int:
 # row is locked and looked at again.
 _HELD_FOR_NOTHING = """
 WITH held AS MATERIALIZED (
-    SELECT m.tenant_id, m.id FROM tenants t CROSS JOIN LATERAL (
-        SELECT tenant_id, id FROM messages WHERE tenant_id = t.id AND phase = 'held' OFFSET 0) m
+    SELECT m.tenant_id, m.id, m.month FROM tenants t CROSS JOIN LATERAL (
+        SELECT tenant_id, id, waypost_month(created_at) AS month FROM messages
+        WHERE tenant_id = t.id AND phase = 'held' OFFSET 0) m
 ), found AS MATERIALIZED (
     SELECT tenant_id, id FROM held h WHERE NOT EXISTS (
-        SELECT FROM attempts a WHERE a.tenant_id = h.tenant_id AND a.message_id = h.id
+        SELECT FROM attempts a WHERE a.tenant_id = h.tenant_id AND a.message_id = h.id AND a.month = h.month
           AND a.state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent'))
     LIMIT %(limit)s
 ), freed AS (
@@ -232,7 +234,7 @@ SELECT m.tenant_id, m.id, m.dispatched_at FROM messages m
 WHERE m.phase = 'dispatched' AND m.run_id IS NULL AND m.lane = %(lane)s AND m.dispatched_at < waypost_now() - %(age)s
   AND (%(at)s::timestamptz IS NULL OR (m.dispatched_at, m.id) > (%(at)s, %(after)s::uuid))
   AND NOT EXISTS (SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
-                  AND a.state = 'in_flight')
+                  AND a.month = waypost_month(m.created_at) AND a.state = 'in_flight')
 ORDER BY m.dispatched_at, m.id LIMIT %(limit)s
 """
 
@@ -268,7 +270,7 @@ WITH returned AS (
     WHERE m.tenant_id = o.tenant_id AND m.id = o.id AND m.phase = 'dispatched' AND m.outcome IS NULL
       AND m.dispatched_at < waypost_now() - %(age)s
       AND NOT EXISTS (SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
-                      AND a.state = 'in_flight')
+                      AND a.month = waypost_month(m.created_at) AND a.state = 'in_flight')
     RETURNING m.id
 )
 SELECT count(*) FROM returned
