@@ -114,7 +114,6 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
         rerender=reach.rerender,
         fingerprint=reach.fingerprint,
     )
-    months = Months(database, message_days=patience.message_days, event_days=patience.event_days)
     alerts = Alerts(database, Bounds.of_margin(patience.margin))
     return [
         Loop(name=OUTBOX_LOOP, interval_s=1, work=outbox.deliver),
@@ -144,18 +143,19 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
         Loop(name="old-probes", interval_s=300, work=sweep.once("probe_forgotten", forget_probes)),
         Loop(name="old-alerts", interval_s=300, work=sweep.once("alert_forgotten", forget_alerts)),
         Loop(name="old-hints", interval_s=300, work=sweep.once("hint_dropped", drop_old_hints)),
-        *_retention(sweep, patience),
-        Loop(name="months", interval_s=300, work=months.look),
+        *_retention(database, sweep, patience),
         Loop(name="watchdog", interval_s=5, work=watchdog.look),
         Loop(name="alerts", interval_s=5, work=alerts.look),
         Loop(name="gauges", interval_s=10, work=Gauges(database, lane).look),
     ]
 
 
-def _retention(sweep: "Sweeper", patience: Patience) -> list[Loop]:
+def _retention(database: Database, sweep: "Sweeper", patience: Patience) -> list[Loop]:
     """What is over is kept for its time."""
     events, messages = patience.event_days, patience.message_days
+    months = Months(database, message_days=messages, event_days=events)
     return [
+        Loop(name="months", interval_s=300, work=months.look),
         Loop(name="old-events", interval_s=300, work=sweep.once("event_forgotten", forget_events, days=events)),
         Loop(
             name="old-contact-events",
