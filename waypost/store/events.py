@@ -128,12 +128,17 @@ FROM provider_events WHERE id = %s AND applied_at IS NULL AND apply_error IS NUL
 FOR UPDATE SKIP LOCKED
 """
 
-# All attempts of the messages, for evidence of one may concern another.
+# All attempts of the messages, for evidence of one may concern another. Here and below the months come first
+# (MATERIALIZED), so that of each message one partition is read.
 _LOCK_ATTEMPTS = """
+WITH k AS MATERIALIZED (
+    SELECT g.tenant_id, g.message_id, m.month FROM unnest(%b::uuid[], %b::uuid[]) AS g (tenant_id, message_id)
+    CROSS JOIN LATERAL (SELECT waypost_month(created_at) AS month FROM messages
+                        WHERE tenant_id = g.tenant_id AND id = g.message_id LIMIT 1) m
+)
 SELECT a.tenant_id, a.message_id, a.id, a.number, a.state, a.resolution, a.dup_accept, a.send_event_at,
        a.provider_message_id
-FROM unnest(%b::uuid[], %b::uuid[]) AS k (tenant_id, message_id)
-JOIN attempts a ON a.tenant_id = k.tenant_id AND a.message_id = k.message_id
+FROM k JOIN attempts a ON a.tenant_id = k.tenant_id AND a.message_id = k.message_id AND a.month = k.month
 ORDER BY a.tenant_id, a.message_id, a.number
 FOR NO KEY UPDATE OF a
 """
@@ -148,12 +153,17 @@ FOR NO KEY UPDATE OF m
 """
 
 _WRITE_ATTEMPTS = """
+WITH e AS MATERIALIZED (
+    SELECT g.*, m.month
+    FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::bool[], %b::timestamptz[], %b::text[])
+        AS g (tenant_id, message_id, id, state, resolution, dup_accept, send_event_at, provider_message_id)
+    CROSS JOIN LATERAL (SELECT waypost_month(created_at) AS month FROM messages
+                        WHERE tenant_id = g.tenant_id AND id = g.message_id LIMIT 1) m
+)
 UPDATE attempts a SET state = e.state, resolution = e.resolution, dup_accept = e.dup_accept,
        send_event_at = e.send_event_at, provider_message_id = e.provider_message_id,
        resolved_at = CASE WHEN e.resolution IS DISTINCT FROM a.resolution THEN waypost_now() ELSE a.resolved_at END
-FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::bool[], %b::timestamptz[], %b::text[])
-    AS e (tenant_id, id, state, resolution, dup_accept, send_event_at, provider_message_id)
-WHERE a.tenant_id = e.tenant_id AND a.id = e.id
+FROM e WHERE a.tenant_id = e.tenant_id AND a.id = e.id AND a.month = e.month
 """
 
 _WRITE_MESSAGES = """
@@ -336,7 +346,7 @@ def _change(row: tuple[Any, ...], attempts: tuple[LedgerAttempt, ...], events: S
 
 async def _write(connection: Connection, changes: Sequence[Change]) -> None:
     attempts = [
-        (change.tenant_id, after)
+        (change, after)
         for change in changes
         for before, after in zip(change.before.attempts, change.after.attempts, strict=True)
         if before != after
@@ -348,9 +358,10 @@ async def _write(connection: Connection, changes: Sequence[Change]) -> None:
         await connection.execute(_WRITE_MESSAGES, _message_columns(messages))
 
 
-def _attempt_columns(attempts: Sequence[tuple[UUID, LedgerAttempt]]) -> tuple[list[Any], ...]:
+def _attempt_columns(attempts: Sequence[tuple[Change, LedgerAttempt]]) -> tuple[list[Any], ...]:
     return (
-        [tenant for tenant, _ in attempts],
+        [change.tenant_id for change, _ in attempts],
+        [change.message_id for change, _ in attempts],
         [attempt.id for _, attempt in attempts],
         [attempt.state.value for _, attempt in attempts],
         [attempt.resolution.value if attempt.resolution else None for _, attempt in attempts],
