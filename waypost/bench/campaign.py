@@ -79,7 +79,8 @@ async def _measure(stack: RunningStack, plan: Plan, tell: Tell) -> Report:
             tell(f"a campaign to {plan.recipients}")
             campaign = await arm.run("small", plan.recipients, patience_s=plan.patience_s)
             letter = _letter(control, "small")
-            controls = await asyncio.to_thread(_controls, stack, control, plan, tell)
+            queue = ProcrastinateArm(stack, control, tenant=arm.tenant, like=campaign.run)
+            controls = await asyncio.to_thread(_controls, stack, control, queue, plan, tell)
             large = None
             if plan.million is not None:
                 tell(f"a campaign to {plan.million}")
@@ -92,12 +93,11 @@ async def _measure(stack: RunningStack, plan: Plan, tell: Tell) -> Report:
 
 
 def _controls(
-    stack: RunningStack, control: ControlClient, plan: Plan, tell: Tell
+    stack: RunningStack, control: ControlClient, queue: ProcrastinateArm, plan: Plan, tell: Tell
 ) -> tuple[ArmResult, ArmResult, ArmResult, ArmResult]:
     tell("the bare loop")
     loops = [BareLoop(stack, control, slotted=slotted) for slotted in (False, True)]
     bare, slotted = (loop.run(min(plan.bare, plan.recipients)) for loop in loops)
-    queue = ProcrastinateArm(stack, control)
     found = []
     for kind, count in (("single", min(plan.singles, plan.recipients)), ("bulk", plan.recipients)):
         tell(f"procrastinate, {kind}")

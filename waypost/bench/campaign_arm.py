@@ -60,7 +60,7 @@ class CampaignArm:
             timeout=30,
             trust_env=False,
         )
-        self._tenant = UUID(int=0)
+        self.tenant = UUID(int=0)
         self._door: CampaignDoor | None = None
 
     @property
@@ -75,9 +75,9 @@ class CampaignArm:
         await self._ask("PATCH", f"/v1/provider-accounts/{account['id']}", {"rate_per_second": ACCOUNT_RATE})
         bounds = {"backlog_bound": 100_000_000}
         tenant = await self._ask("POST", "/v1/tenants", {"name": f"bench {uuid4().hex[:8]}", **bounds})
-        self._tenant = UUID(tenant["id"])
-        await self._ask("PUT", f"/v1/tenants/{self._tenant}/senders/email", dict(SENDERS["email"]))
-        key = await self._ask("POST", f"/v1/tenants/{self._tenant}/keys", {"name": "bench", "mode": "test"})
+        self.tenant = UUID(tenant["id"])
+        await self._ask("PUT", f"/v1/tenants/{self.tenant}/senders/email", dict(SENDERS["email"]))
+        key = await self._ask("POST", f"/v1/tenants/{self.tenant}/keys", {"name": "bench", "mode": "test"})
         self._door = CampaignDoor(self._stack.urls["api"], key["key"])
         await self.door.put_email(TEMPLATE, subject=LIQUID_SUBJECT, html=LIQUID_HTML, text=LIQUID_TEXT)
         return self
@@ -91,7 +91,7 @@ class CampaignArm:
 
     async def crowd(self, name: str, count: int) -> Crowd:
         """So many contacts, in a list of the crowd's name."""
-        crowd = Crowd(tenant=self._tenant, prefix=name, count=count)
+        crowd = Crowd(tenant=self.tenant, prefix=name, count=count)
         await asyncio.to_thread(gather, owner_conninfo(self._stack), crowd, into=name)
         return crowd
 

@@ -3,9 +3,10 @@
 import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 
@@ -13,10 +14,15 @@ from waypost.bench.arrivals import Arrivals, arrivals_of
 from waypost.bench.footprint import Footprint, cpu_between, footprints
 from waypost.bench.statements import owner_conninfo
 from waypost.simulators.control_client import ControlClient
+from waypost.stack.demo_tenant import SES_KEY
 from waypost.stack.running import RunningStack
 
 _DATABASE = "waypost_bench_procrastinate"
 _TIMEOUT_S = 3600.0
+_KNOWN = """
+SELECT count(*) FILTER (WHERE outcome = 'sent'), count(*) FILTER (WHERE delivery = 'delivered')
+FROM messages WHERE run_id = %s
+"""
 _LOOK_EVERY_S = 0.2
 
 
@@ -77,18 +83,27 @@ class BareLoop:
 
 
 class ProcrastinateArm:
-    """Procrastinate on the stack's PostgreSQL, in a database of its own, one worker process."""
+    """Procrastinate on the stack's PostgreSQL, in a database of its own, one worker process.
 
-    def __init__(self, stack: RunningStack, control: ControlClient) -> None:
+    What `bulk` records is in Waypost's tables, in rows made like those of a run of `tenant` that was sent, and its
+    provider account is that of the run, so that what the provider's events say is recorded too.
+    """
+
+    def __init__(self, stack: RunningStack, control: ControlClient, *, tenant: UUID, like: UUID) -> None:
         self._stack = stack
         self._control = control
+        self._tenant = tenant
+        self._like = like
 
     def run(self, kind: str, count: int, *, concurrency: int) -> ArmResult:
         """`single` or `bulk`; the jobs are there before the clock runs."""
-        word = _fresh(kind)
+        word, run = _fresh(kind), uuid4()
         with self._database() as database:
-            where = ("--endpoint", self._stack.urls["simulators"], "--key", "BENCHQUEUE", "--word", word)
-            given = ("--kind", kind, "--database", database, *where, "--count", str(count))
+            key = SES_KEY if kind == "bulk" else "BENCHQUEUE"
+            where = ("--endpoint", self._stack.urls["simulators"], "--key", key, "--word", word)
+            rows = ("--tenant", str(self._tenant), "--run", str(run), "--like", str(self._like))
+            ledger = ("--ledger", owner_conninfo(self._stack))
+            given = ("--kind", kind, "--database", database, *where, *ledger, *rows, "--count", str(count))
             argv = (sys.executable, "-P", "-c", "from waypost.bench.procrastinate_worker import main; main()")
             width = ("--concurrency", str(concurrency))
             subprocess.run((*argv, "prepare", *given, *width), check=True, timeout=_TIMEOUT_S)
@@ -96,12 +111,23 @@ class ProcrastinateArm:
             before = footprints(self._stack.pid)
             with subprocess.Popen((*argv, "work", *given, *width), stdout=subprocess.DEVNULL) as process:
                 cpu = _watch(process, self._stack, before)
+            if kind == "bulk":
+                self._await_events(run, count)
         return ArmResult(
             name=f"procrastinate, a task per {'recipient' if kind == 'single' else '50'}",
             arrivals=arrivals_of(self._control, word=word, since=since),
             cpu_s=cpu,
             more={"concurrency": concurrency},
         )
+
+    def _await_events(self, run: UUID, count: int) -> None:
+        """What came of the calls is recorded; no later arm pays for it. Raises TimeoutError."""
+        give_up = time.monotonic() + _TIMEOUT_S
+        with psycopg.connect(owner_conninfo(self._stack), autocommit=True) as connection:
+            while connection.execute(_KNOWN, (run,)).fetchone() != (count, count):
+                if time.monotonic() > give_up:
+                    raise TimeoutError("the control's rows are not complete")
+                time.sleep(_LOOK_EVERY_S)
 
     @contextlib.contextmanager
     def _database(self) -> Iterator[str]:
