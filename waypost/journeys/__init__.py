@@ -1,0 +1,1 @@
+"""Journeys: the language, its validation, its plan, and what it means. Nothing here reads or writes anything."""
