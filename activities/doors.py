@@ -34,6 +34,7 @@ class Door:
     def __init__(self, account: ProviderAccount, sender: Sender, width: int) -> None:
         self.account = account
         self._sender = sender
+        self._bulk = sender if isinstance(sender, BulkSender) else None  # asked of every recipient, and slow to ask
         self._width = width
         self._slots = asyncio.Semaphore(width)
         self._threads = ThreadPoolExecutor(width, thread_name_prefix=f"account-{account.id}")
@@ -56,7 +57,7 @@ class Door:
 
     def bulk_key(self, message: RenderedMessage) -> Hashable | None:
         """Messages of equal keys may share a `call_bulk`; None: the provider takes this one alone, by `call`."""
-        return self._sender.bulk_key(message) if isinstance(self._sender, BulkSender) else None
+        return None if self._bulk is None else self._bulk.bulk_key(message)
 
     async def call_bulk(self, messages: Sequence[RenderedMessage], *, claimed_at: float) -> list[ProviderReply] | None:
         """One provider call for up to 50 messages of one `bulk_key`: a reply for each, in order.
@@ -76,10 +77,10 @@ class Door:
     def _call_bulk(self, messages: Sequence[RenderedMessage], claimed_at: float) -> list[ProviderReply] | None:
         if time.monotonic() - claimed_at > FENCE_S:
             return None
-        if not isinstance(self._sender, BulkSender):
+        if self._bulk is None:
             raise TypeError("the account's provider takes no bulk calls")
         try:
-            return self._sender.send_bulk(messages)
+            return self._bulk.send_bulk(messages)
         except Exception as error:  # as above, and of every message
             return [self._failed(error)] * len(messages)
 
