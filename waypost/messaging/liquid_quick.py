@@ -70,19 +70,18 @@ class QuickText:
         size = work = 0
         try:
             for operation in self._operations:
-                kind = type(operation)
-                if kind is str:
-                    region.append(operation)  # type: ignore[arg-type]  # by its kind; matching takes twice as long
-                elif kind is tuple:
-                    region.append(self._value(context, operation))  # type: ignore[arg-type]
-                elif kind is _Loop:
-                    items = _items(context, operation)  # type: ignore[arg-type]
-                    work += len(items) * operation.cost  # type: ignore[union-attr]
+                if isinstance(operation, str):
+                    region.append(operation)
+                elif isinstance(operation, tuple):
+                    region.append(self._value(context, operation))
+                elif isinstance(operation, _Loop):
+                    items = _items(context, operation)
+                    work += len(items) * operation.cost
                     if work > _MOST_WORK:
                         return None
-                    region += self._rounds(context, operation, items)  # type: ignore[arg-type]
+                    region += self._rounds(context, operation, items)
                 else:
-                    size += operation.length  # type: ignore[union-attr]
+                    size += operation.length
                     regions.append("".join(region))
                     region = []
         except _OutOfTheOrdinaryError:
@@ -95,7 +94,7 @@ class QuickText:
         for item in items:
             inner[loop.name] = item
             for piece in loop.body:
-                yield piece if type(piece) is str else self._value(inner, piece)  # type: ignore[arg-type]
+                yield piece if isinstance(piece, str) else self._value(inner, piece)
 
     def _value(self, context: Mapping[str, object], path: Path) -> str:
         value = _find(context, path)
