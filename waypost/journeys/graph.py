@@ -120,3 +120,8 @@ def timeless_loop(graph: Graph) -> tuple[str, ...] | None:
     while (after := min(below[way[-1]] & below.keys())) not in way:
         way.append(after)
     return (*way[way.index(after) :], after)
+
+
+def target_of(step: Step, edge: str) -> str:
+    """Where the edge of this key leads. Raises KeyError for one that the step does not have."""
+    return {one.key: one.to for one in edges_of(step)}[edge]
