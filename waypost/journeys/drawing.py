@@ -1,4 +1,4 @@
-"""A journey as a picture's parts: boxes and labelled arrows, with how many contacts are at each step where it is known."""
+"""A journey as a picture's parts: boxes and labelled arrows, with how many contacts are at each step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,9 +58,7 @@ def draw(journey: Journey, counts: Mapping[str, int] | None = None) -> Drawing:
     boxes = [Box(id=ENTRY, shape="entry", head=journey.name, text=_entry(journey))]
     arrows = [Arrow(tail=ENTRY, head=journey.start)]
     for step_id, step in journey.steps.items():
-        boxes.append(
-            Box(id=step_id, shape=_shape(step), head=step_id, text=words_of(step), count=counts.get(step_id))
-        )
+        boxes.append(Box(id=step_id, shape=_shape(step), head=step_id, text=words_of(step), count=counts.get(step_id)))
         arrows += _arrows(step_id, step)
     if any(arrow.head == END for arrow in arrows):
         boxes.append(Box(id=END, shape="exit", head=END, text="completed"))
@@ -79,9 +77,7 @@ def _arrows(step_id: str, step: Step) -> list[Arrow]:
         elif edge.key == "on_timeout" and isinstance(step, WaitFor | Approval):
             label = f"after {say_duration(step.timeout)}"
         labels.setdefault(edge.to, []).append(label)
-    return [
-        Arrow(tail=step_id, head=to, label=" · ".join(filter(None, said))) for to, said in labels.items()
-    ]
+    return [Arrow(tail=step_id, head=to, label=" · ".join(filter(None, said))) for to, said in labels.items()]
 
 
 def _shape(step: Step) -> str:

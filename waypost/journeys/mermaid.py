@@ -1,7 +1,7 @@
 """A journey as Mermaid's flowchart, which GitHub and many wikis draw."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from waypost.journeys.document import Journey
 from waypost.journeys.drawing import Box, Drawing, draw
@@ -30,11 +30,10 @@ def _box(name: str, box: Box) -> str:
     return f'{name}{left}"<b>{_escaped(box.head)}</b><br/>{_escaped(box.text)}{count}"{right}'
 
 
-def _arrows(drawing: Drawing, names: Mapping[str, str]) -> list[str]:
-    return [
-        f'{names[arrow.tail]} -->{f"|\"{_escaped(arrow.label)}\"|" if arrow.label else ""} {names[arrow.head]}'
-        for arrow in drawing.arrows
-    ]
+def _arrows(drawing: Drawing, names: Mapping[str, str]) -> Iterator[str]:
+    for arrow in drawing.arrows:
+        label = f'|"{_escaped(arrow.label)}"|' if arrow.label else ""
+        yield f"{names[arrow.tail]} -->{label} {names[arrow.head]}"
 
 
 def _escaped(text: str) -> str:
