@@ -54,7 +54,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("contacts", "waypost.cli.contacts:app", _WORK, "Contacts: import a CSV file, resumable"),
     Entry("campaigns", "waypost.cli.campaigns:app", _WORK, "Campaigns: schedule, watch, pause, resume, cancel"),
     Entry("ledger", "waypost.cli.ledger:app", _WORK, "The send ledger: audit it against a provider's log"),
-    Entry("journeys", "waypost.cli.journeys:app", _WORK, "Journeys: validate, push, simulate"),
+    Entry("journeys", "waypost.cli.journeys:app", _WORK, "Journeys: validate, draw and compare their documents"),
     Entry("drill", "waypost.cli.drill:app", _PROOF, "Re-enact an incident and check what comes out"),
     Entry("bench", "waypost.cli.bench:app", _PROOF, "Measure throughput, latency and footprint"),
 )
