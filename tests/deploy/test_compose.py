@@ -47,6 +47,7 @@ KNOWN = frozenset(
         "build",
         "cap_drop",
         "command",
+        "cpu_shares",
         "depends_on",
         "deploy",
         "entrypoint",
