@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.journeys.examples import ANN, FILES, MONDAY, did, example, names, text_of
+from tests.conventions.sources import HOME
+from tests.journeys.examples import ANN, FILES, MONDAY, did, example, journey_of, names, text_of
 from waypost.journeys.document import read_journey, write_journey
 from waypost.journeys.graph import edges_of
 from waypost.journeys.happenings import Answered, Around, ContactChanged, Receipt, ReceiptKind
@@ -213,3 +214,18 @@ def test_segments_that_conditions_name_are_given_by_who_asks() -> None:
 
 def _with(**attributes: object) -> Person:
     return replace(ANN, attributes=attributes)
+
+
+def test_the_journey_of_the_documentation_is_valid() -> None:
+    page = (HOME / "docs" / "journeys.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    assert list(journey_of(block).steps) == ["welcome", "two-days", "nudge"]
+
+
+def test_every_problem_that_validation_has_is_in_the_documentation() -> None:
+    sources = "".join(file.read_text(encoding="utf-8") for file in (HOME / "waypost" / "journeys").glob("*.py"))
+    codes = set(re.findall(r'(?:code=|_RefusedError\(\s*|return )"([a-z_]+)"[,)]', sources))
+    codes |= set(re.findall(r'^    "[a-z_]+": "((?:bad|too)_[a-z]+)",$', sources, re.M))
+    page = (HOME / "docs" / "journeys.md").read_text(encoding="utf-8")
+    assert {"duplicate", "loop_without_wait", "bad_zone", "alias", "unknown_field"} <= codes
+    assert not [code for code in codes if f"`{code}`" not in page]

@@ -36,7 +36,7 @@ def interpret(
     until: datetime | None = None,
     around: Around | None = None,
 ) -> Trace:
-    """Walk a valid journey. All times are aware.
+    """Walk a valid journey. All times are aware. Raises KeyError for a segment that `around` lacks.
 
     `data`: what the enrollment carries, such as the properties of the event that it was entered with. `happenings` are
     taken in the order of their times, those of one time in the order given; what is before `start` is over by then.

@@ -65,6 +65,7 @@ _CODES: Mapping[str, str] = {
     "wall_clock": "bad_hour",
     "quiet_hours": "bad_hour",
     "bound": "too_large",
+    "too_long": "too_large",
 }
 
 
