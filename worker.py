@@ -6,7 +6,6 @@ SIGTERM drains: polling stops, calls under way are finished and recorded.
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -38,7 +37,7 @@ from waypost.relay.dispatch import Dispatcher
 from waypost.relay.loops import Loop, run_loops
 from waypost.relay.placement import Placement
 from waypost.relay.reconcile import OUTBOX_LOOP, Patience, Reach, reconcile_loops
-from waypost.serving import StatusServer
+from waypost.serving import StatusServer, calm_collector
 from waypost.settings import DatabaseSettings, PublicSettings, SecretSettings, TemporalSettings, WorkerSettings
 from waypost.store.accounts import load_account
 from waypost.store.database import Database, DatabaseAway, Role
@@ -251,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--lanes", choices=[lane.value for lane in Lane], required=True, help="the lane to serve")
     lane = Lane(parser.parse_args(arguments).lanes)
     configure_logs(f"worker-{lane}")
-    gc.freeze()  # what was imported stays: the collector need not walk all of it again and again
+    calm_collector()
     uvloop.run(_run(lane))
 
 

@@ -1,6 +1,10 @@
-"""/healthz, /readyz and /metrics of a process that is not an HTTP service itself; the registry of one that is."""
+"""/healthz, /readyz and /metrics of a process that is not an HTTP service itself; the registry of one that is.
+
+And what every long-lived process of ours does about Python's collector of cycles.
+"""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +22,8 @@ from prometheus_client import (
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _TEXT = "text/plain; charset=utf-8"
+_COLLECTED_AFTER = (10_000, 20, 20)
+"""Objects more than before, collections of the young, and of the middle-aged; Python's own are 700, 10, 10."""
 
 
 def process_registry() -> CollectorRegistry:
@@ -26,6 +32,17 @@ def process_registry() -> CollectorRegistry:
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     return registry
+
+
+def calm_collector() -> None:
+    """Keep the collector of cycles from walking the same objects again and again; call it once all is imported.
+
+    Under load it took a quarter of ingest's CPU: thousands of rows in hand are new objects, but no cycles. What was
+    imported is never looked at again, and the rest a tenth as often; reference counts free nearly all of it meanwhile.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTED_AFTER)
 
 
 class StatusServer:

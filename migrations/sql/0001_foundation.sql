@@ -274,13 +274,14 @@ CREATE INDEX messages_by_tag ON messages USING gin (tags) WHERE tags IS NOT NULL
 -- By month, so that what is over is dropped and not deleted (docs/decisions/0007). `month` is that of the message's
 -- created_at: all attempts of a message are in one partition, and what is unique there is unique. Whoever knows the
 -- message or its month says so; who knows the id alone looks into each month. No foreign key to messages: a month
--- outlives the messages of it that went before the last. An attempt is made from its message's row, by the claim alone.
+-- outlives the messages of it that went before the last. An attempt is made from its message's row, by the claim alone, and
+-- its account is the message's, which refers to it: a second look at the same row for every recipient would only cost.
 CREATE TABLE attempts (
     tenant_id uuid NOT NULL,
     id uuid NOT NULL,
     message_id uuid NOT NULL,
     number integer NOT NULL,
-    account_id uuid NOT NULL REFERENCES provider_accounts (id),
+    account_id uuid NOT NULL,
     state text NOT NULL DEFAULT 'in_flight' CHECK (state IN
         ('in_flight', 'accepted', 'void', 'rejected', 'unknown', 'abandoned', 'assumed_sent')),
     claimed_at timestamptz NOT NULL,
@@ -339,7 +340,7 @@ CREATE INDEX verdicts_by_time ON verdicts (at);
 -- happened in, which a copy says again; one that only knows when it came is looked for in the month before too.
 CREATE TABLE provider_events (
     id bigint GENERATED ALWAYS AS IDENTITY,
-    account_id uuid NOT NULL REFERENCES provider_accounts (id),
+    account_id uuid NOT NULL,
     event_id text NOT NULL,
     kind text NOT NULL,
     tenant_id uuid,
@@ -434,7 +435,8 @@ CREATE FUNCTION waypost_add_partition(parent text, part text, bound text) RETURN
 DECLARE
     i record;
 BEGIN
-    EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE) '
+    EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE '
+                   'INCLUDING COMPRESSION) '
                    'WITH (fillfactor = %s)', part, parent, CASE parent WHEN 'contact_events' THEN 100 ELSE 80 END);
     -- Named as the table's own, so that a plan says which.
     FOR i IN SELECT format('%I', part || substr(c.relname, length(parent) + 1)) AS name, x.indisunique,

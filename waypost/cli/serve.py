@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import runpy
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import typer
 import uvicorn
 
+from waypost.serving import calm_collector
 from waypost.settings import ApiSettings, DatabaseSettings, IngestSettings
 from waypost.store import migrate as migrations
 
@@ -73,8 +75,11 @@ def simulators(
 
 def serve(factory: str, *, host: str, port: int) -> None:
     """Run an application until SIGTERM; `factory` is `module:function`."""
+    module, _, name = factory.partition(":")
+    make = getattr(importlib.import_module(module), name)
+    calm_collector()
     uvicorn.run(
-        factory,
+        make,
         factory=True,
         host=host,
         port=port,

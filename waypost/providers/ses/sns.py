@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import assert_never
+from typing import Any, assert_never
 
 import orjson
 from cryptography import x509
@@ -121,6 +121,13 @@ def parse_envelope(body: str | bytes) -> SnsEnvelope:
     """Read an SNS message. Raises `EventError` for anything that SNS does not write."""
     try:
         raw = orjson.loads(body)
+    except (TypeError, ValueError):
+        raise EventError("malformed_envelope") from None
+    return _envelope(raw)
+
+
+def _envelope(raw: Any) -> SnsEnvelope:
+    try:
         return SnsEnvelope(
             type=SnsType(raw["Type"]),
             message_id=_text(raw["MessageId"]),
@@ -159,7 +166,7 @@ def open_queue_body(body: str, *, topic_arn: str | None) -> SesNotification | No
         raise EventError("malformed_body") from None
     if not enveloped:
         return SesNotification(event_id=body_id(body), message=body)
-    envelope = parse_envelope(body)
+    envelope = _envelope(raw)
     if topic_arn and envelope.topic_arn != topic_arn:
         raise SignatureError("wrong_topic")
     if envelope.type is not SnsType.NOTIFICATION:
