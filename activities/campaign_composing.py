@@ -8,7 +8,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from activities.campaign_facts import RunRules
-from activities.composing import Composer
+from activities.composing import Composer, hash_of
 from waypost.campaigns.frozen import FrozenContent
 from waypost.messaging.link_tokens import LinkSigner
 from waypost.messaging.provider import RenderedMessage, SlottedContent
@@ -109,7 +109,9 @@ def _context(rules: RunRules, recipient: Recipient, links: Links) -> dict[str, A
 
 def _hash(address: str, said: SlottedContent | str) -> bytes:
     """Address and content: the same for a second try of the same message."""
-    values = (said,) if isinstance(said, str) else (text for pair in sorted(said.slots.items()) for text in pair)
+    if isinstance(said, str):
+        return hash_of(address, "", "", said)
+    values = (text for pair in sorted(said.slots.items()) for text in pair)
     return hashlib.sha256("\x00".join((address, *values)).encode()).digest()
 
 

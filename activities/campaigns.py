@@ -33,6 +33,7 @@ from waypost.store.campaign_freeze import (
     freeze_alone,
     lock_run,
     not_reached,
+    read_run,
     set_prepared,
     zones_of,
 )
@@ -42,6 +43,7 @@ from waypost.store.campaign_runs import (
     first_share_waiting,
     lock_now,
     put_off_decision,
+    read_now,
     release_rest,
     set_state,
 )
@@ -52,7 +54,6 @@ logger = logging.getLogger(__name__)
 
 _SUSPENDED_AGAIN = timedelta(seconds=10)
 _NOT_DONE_AGAIN = timedelta(seconds=5)
-_TO_PREPARE = (RunState.SCHEDULED, RunState.PREPARING)
 _MOSTLY = 9
 """For each of the first share that waits to go out, so many must have their outcome: else a decision says nothing."""
 
@@ -104,8 +105,8 @@ class CampaignActivities(Campaigning):
             found = await lock_run(connection, tenant=tenant, run=run)
             if found is None:
                 return Progress(RunState.CANCELLED)
-            if found.shards is not None or found.state not in _TO_PREPARE:
-                return _progress(await lock_now(connection, tenant=tenant, run=run))
+            if not _to_prepare(found):
+                return _progress(await read_now(connection, tenant=tenant, run=run))
             if found.tenant_state != TenantState.ACTIVE or found.scheduled_at > found.now:
                 return Progress(found.state, again_at=max(found.scheduled_at, found.now + _SUSPENDED_AGAIN))
             if found.state == RunState.SCHEDULED:
@@ -113,15 +114,17 @@ class CampaignActivities(Campaigning):
         try:
             async with self._relay.transaction() as connection:
                 await freeze_alone(connection, run=run)
+                if not _to_prepare(await read_run(connection, tenant=tenant, run=run)):
+                    raise _ChangedMeanwhileError  # whoever was first has prepared it
                 await self._freeze(connection, tenant, run, found)
         except AudienceError as error:  # deleted since it was scheduled: a person must say what is meant
             async with self._relay.transaction() as connection:
-                await lock_now(connection, tenant=tenant, run=run)
-                await set_state(connection, tenant=tenant, run=run, state=RunState.HALTED, reason=error.code)
+                if _to_prepare(await lock_run(connection, tenant=tenant, run=run)):
+                    await set_state(connection, tenant=tenant, run=run, state=RunState.HALTED, reason=error.code)
         except _ChangedMeanwhileError:
             logger.info("the run changed while it was prepared", extra={"run_id": str(run)})
         async with self._relay.transaction() as connection:
-            return _progress(await lock_now(connection, tenant=tenant, run=run))
+            return _progress(await read_now(connection, tenant=tenant, run=run))
 
     async def _freeze(self, connection: Connection, tenant: UUID, run: UUID, found: RunToPrepare) -> None:
         frozen = FrozenRun.model_validate(found.definition)
@@ -136,7 +139,7 @@ class CampaignActivities(Campaigning):
             how=await self._how(connection, tenant, found, frozen),
         )
         now = await lock_run(connection, tenant=tenant, run=run)
-        if now is None or now.shards is not None or now.state not in _TO_PREPARE:
+        if now is None or not _to_prepare(now):
             raise _ChangedMeanwhileError
         waits = now.approval_over is not None and audience > now.approval_over and now.approved_at is None
         await set_prepared(
@@ -198,6 +201,10 @@ class CampaignActivities(Campaigning):
 
 class _ChangedMeanwhileError(Exception):
     """Paused, cancelled, or prepared by another while its rows were made: they are rolled back."""
+
+
+def _to_prepare(run: RunToPrepare | None) -> bool:
+    return run is not None and run.shards is None and run.state in (RunState.SCHEDULED, RunState.PREPARING)
 
 
 def _is_time(now: RunNow) -> bool:

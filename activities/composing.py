@@ -78,8 +78,12 @@ class Composer:
 
 def content_hash(message: RenderedMessage) -> bytes:
     """SHA-256 over address and content: the same for a second try of the same message."""
-    parts = (message.to, message.subject, message.html or "", message.text)
-    return hashlib.sha256("\x00".join(parts).encode()).digest()
+    return hash_of(message.to, message.subject, message.html or "", message.text)
+
+
+def hash_of(to: str, subject: str, html: str, text: str) -> bytes:
+    """`content_hash` of what is not put together yet. A look-up at the provider makes the same of what it finds."""
+    return hashlib.sha256("\x00".join((to, subject, html, text)).encode()).digest()
 
 
 def _context(message: LoadedMessage, payload: MessagePayload) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`/v1/events`: what contacts do in the tenant's product."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -21,6 +22,7 @@ router = guarded_router("events")
 
 MAX_BATCH = 500
 MAX_PROPERTIES_BYTES = 16_384
+MOST_AHEAD = timedelta(days=1)
 
 
 def _properties(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,6 +30,12 @@ def _properties(value: Mapping[str, Any]) -> dict[str, Any]:
         return validate_data(value, field="properties", max_bytes=MAX_PROPERTIES_BYTES)
     except LabelError as error:
         raise error.as_pydantic() from None
+
+
+def _not_ahead(value: datetime) -> datetime:
+    if value > datetime.now(UTC) + MOST_AHEAD:
+        raise ValueError("An event has happened: its time can be at most a day ahead of our clock")
+    return value
 
 
 class EventInput(Body):
@@ -41,7 +49,10 @@ class EventInput(Body):
     properties: Annotated[
         dict[str, Any], AfterValidator(_properties), Field(description="JSON for rules and journeys, 16 KB at most")
     ] = Field(default_factory=dict)
-    occurred_at: Annotated[When | None, Field(description="Without it: now")] = None
+    occurred_at: Annotated[
+        Annotated[When, AfterValidator(_not_ahead)] | None,
+        Field(description="Without it: now; at most a day ahead, for clocks differ"),
+    ] = None
 
 
 class EventBatch(Body):

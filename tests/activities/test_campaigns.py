@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
+from activities.campaign_composing import _hash
+from activities.composing import content_hash, hash_of
 from tests.activities.campaign_bench import CampaignBench, sending, to_the_end
 from tests.relay.ledger import Ledger, until
 from tests.relay.runs import EMAIL, add_contacts, add_run, campaign_state, outcomes, recipients, run_row
-from waypost.messaging.values import RunState
+from waypost.messaging.provider import RenderedMessage
+from waypost.messaging.values import Channel, RunState
 from waypost.store.campaign_freeze import freeze_alone
 from waypost.store.campaigns import get_campaign, move_run
 
@@ -215,3 +218,24 @@ async def test_a_preparation_that_died_is_made_again(campaigns: CampaignBench) -
     run = await add_run(campaigns.ledger, state="preparing")
     assert (await campaigns.ask("prepare", run)).state == "sending"
     assert len(await recipients(campaigns.ledger, run)) == 5
+
+
+async def test_who_prepares_second_moves_nothing_though_the_audience_is_gone_by_then(campaigns: CampaignBench) -> None:
+    """The first try was lost to sight and went on; the second waited for it."""
+    run = await add_run(campaigns.ledger, definition={"audience": {"list": "gone"}})
+    async with held_up(campaigns, run):
+        second = asyncio.create_task(campaigns.ask("prepare", run))
+        await until(lambda: says(campaigns.ledger, run, RunState.PREPARING))
+        await campaigns.ledger.execute(
+            "UPDATE campaign_runs SET state = 'sending', audience = 5, shards = 1 WHERE id = %s", (run,)
+        )
+    assert ((await second).state, (await second).audience) == (RunState.SENDING, 5)
+    assert (await run_row(campaigns.ledger, run))["state"] == RunState.SENDING
+
+
+def test_a_text_message_of_a_campaign_has_the_hash_that_a_look_up_makes() -> None:
+    rendered = RenderedMessage(
+        attempt_id=uuid4(), channel=Channel.SMS, to="+14155550100", from_address="+14155550199", text="Hello"
+    )
+    assert content_hash(rendered) == hash_of("+14155550100", "", "", "Hello")
+    assert _hash("+14155550100", "Hello") == content_hash(rendered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.api.running import Api, Tenant, ok, problem
@@ -270,3 +271,15 @@ async def test_of_many_campaigns_an_answer_names_some(api: Api) -> None:
         await _name_in(tenant, f"c{number}", audience={"list": "vip"})
     document = await problem(tenant.client.delete("/v1/lists/vip"), 409, "referred_to")
     assert "c0, c1, c2, c3, c4 and others" in document["detail"]
+
+
+async def test_an_event_of_the_future_is_refused_and_a_clock_that_is_a_little_fast_is_not(api: Api) -> None:
+    tenant = await _tenant(api)
+    now = datetime.now(UTC)
+    soon, later = ((now + timedelta(hours=hours)).isoformat() for hours in (1, 25))
+    event = {"id": "e1", "contact": "c1", "name": "ordered"}
+    await ok(tenant.client.post("/v1/events", json=event | {"occurred_at": soon}))
+    answer = await tenant.client.post("/v1/events", json=event | {"id": "e2", "occurred_at": later})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "occurred_at"
+    assert "at most a day ahead" in answer.json()["errors"][0]["message"]

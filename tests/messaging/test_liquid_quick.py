@@ -106,3 +106,10 @@ def test_work_past_a_tenth_of_the_budget_is_left_to_python_liquid() -> None:
     few, many = ([{"name": "a"}] * count for count in (10, 300))
     assert quickly(source, {"contact": {"items": few}}) is not None
     assert quickly(source, {"contact": {"items": many}}) is None
+
+
+def test_a_loop_longer_than_python_liquid_allows_is_left_to_it() -> None:
+    source = "{% for number in contact.numbers %}{{ number }}{% endfor %}"
+    context = {"contact": {"numbers": [1] * 10_001}}
+    assert quickly(source, context) is None
+    assert slowly(source, context) is None

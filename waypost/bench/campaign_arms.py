@@ -113,6 +113,8 @@ class ProcrastinateArm:
                 cpu = _watch(process, self._stack, before)
             if kind == "bulk":
                 self._await_events(run, count)
+                after = cpu_between(before, footprints(self._stack.pid))
+                cpu = {name: max(cpu.get(name, 0.0), after.get(name, 0.0)) for name in cpu | after}
         return ArmResult(
             name=f"procrastinate, a task per {'recipient' if kind == 'single' else '50'}",
             arrivals=arrivals_of(self._control, word=word, since=since),

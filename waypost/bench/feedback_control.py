@@ -34,10 +34,13 @@ _STORE = """
 INSERT INTO provider_events (account_id, event_id, kind, tenant_id, message_id, attempt_id, provider_message_id,
                              occurred_at, applied_at, raw, month)
 SELECT %s, %s, %s, tenant_id, message_id, id, %s, e.at, waypost_now(), %s, waypost_month(e.at)
-FROM attempts CROSS JOIN LATERAL (SELECT %s::timestamptz AS at) e WHERE id = %s
+FROM attempts CROSS JOIN LATERAL (SELECT %s::timestamptz AS at) e WHERE id = %s AND month = waypost_month(now())
 ON CONFLICT (account_id, event_id, month) DO NOTHING RETURNING tenant_id, message_id
 """
-_SEND = "UPDATE attempts SET send_event_at = %s, provider_message_id = %s WHERE tenant_id = %s AND id = %s"
+_SEND = """
+UPDATE attempts SET send_event_at = %s, provider_message_id = %s
+WHERE tenant_id = %s AND id = %s AND month = waypost_month(now())
+"""
 _DELIVERY = """
 UPDATE messages SET delivery = 'delivered' WHERE tenant_id = %s AND id = %s AND delivery IN ('none', 'delayed')
 """

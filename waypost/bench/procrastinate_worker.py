@@ -54,7 +54,7 @@ _RECORD = """
 WITH ended AS (
     UPDATE attempts a SET state = 'accepted', recorded_at = now(), provider_message_id = g.provider_id
     FROM unnest(%(attempts)s::uuid[], %(provider_ids)s::text[]) AS g (id, provider_id)
-    WHERE a.tenant_id = %(tenant)s AND a.id = g.id RETURNING a.message_id
+    WHERE a.tenant_id = %(tenant)s AND a.id = g.id AND a.month = waypost_month(now()) RETURNING a.message_id
 )
 UPDATE messages m SET phase = 'closed', outcome = 'sent', outcome_reason = 'accepted', outcome_at = now()
 FROM ended e WHERE m.tenant_id = %(tenant)s AND m.id = e.message_id

@@ -15,6 +15,7 @@ from liquid.builtin.expressions import LoopExpression
 from markupsafe import escape
 
 from waypost.messaging.liquid_limits import (
+    MAX_LOOP_ITERATIONS,
     MAX_OUTPUT,
     CheckedOutputNode,
     FixedPath,
@@ -120,7 +121,7 @@ def _find(context: Mapping[str, object], path: Path) -> object:
 
 def _items(context: Mapping[str, object], loop: _Loop) -> list[object]:
     found = _find(context, loop.path)
-    if type(found) is not list:
+    if type(found) is not list or len(found) > MAX_LOOP_ITERATIONS:
         raise _OutOfTheOrdinaryError
     return found
 

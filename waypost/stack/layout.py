@@ -24,8 +24,8 @@ _STOP_ORDER = (("api",), ("ingest",), ("worker-fast", "worker-bulk"), ("simulato
 # A worker waits for calls in flight: their time-out (10 s) and 5 s more, then some.
 _WORKER_GRACE_S = 30.0
 _POSTGRES_GRACE_S = 20.0
-_INGEST_STANDS_BACK = 19
-"""Where sending takes all CPUs, feedback keeps a little: the queue holds it, nothing is lost."""
+_INGEST_STANDS_BACK = 10
+"""How far feedback goes back behind sending: a tenth of the share. The queue holds events, callbacks are answered."""
 
 
 @dataclass(frozen=True, kw_only=True)

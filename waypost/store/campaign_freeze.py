@@ -44,13 +44,14 @@ SELECT c.id FROM campaign_runs r JOIN campaigns c ON c.tenant_id = r.tenant_id A
 WHERE r.tenant_id = %s AND r.id = %s FOR NO KEY UPDATE OF c
 """
 
-_LOCK = """
+_READ = """
 SELECT waypost_now() AS now, r.state, r.definition, r.channel, r.kind, r.based_on,
        r.scheduled_at, r.audience, r.shards, r.decide_at, r.approved_at, t.state AS tenant_state, t.approval_over,
        t.time_zone
 FROM campaign_runs r JOIN tenants t ON t.id = r.tenant_id
-WHERE r.tenant_id = %s AND r.id = %s FOR NO KEY UPDATE OF r
+WHERE r.tenant_id = %s AND r.id = %s
 """
+_LOCK = _READ + "FOR NO KEY UPDATE OF r"
 
 
 async def lock_run(connection: Connection, *, tenant: UUID, run: UUID) -> RunToPrepare | None:
@@ -58,6 +59,13 @@ async def lock_run(connection: Connection, *, tenant: UUID, run: UUID) -> RunToP
     await connection.execute(_LOCK_CAMPAIGN, (tenant, run))
     async with connection.cursor(row_factory=class_row(RunToPrepare)) as cursor:
         await cursor.execute(_LOCK, (tenant, run))
+        return await cursor.fetchone()
+
+
+async def read_run(connection: Connection, *, tenant: UUID, run: UUID) -> RunToPrepare | None:
+    """The run as it is, locked by nobody."""
+    async with connection.cursor(row_factory=class_row(RunToPrepare)) as cursor:
+        await cursor.execute(_READ, (tenant, run))
         return await cursor.fetchone()
 
 

@@ -73,7 +73,7 @@ class RunNow:
 _NOW = """
 SELECT waypost_now() AS now, state, state_reason, campaign_id, audience, shards, open_cohort, winner, decide_at,
        definition
-FROM campaign_runs WHERE tenant_id = %s AND id = %s FOR UPDATE
+FROM campaign_runs WHERE tenant_id = %s AND id = %s
 """
 
 
@@ -87,6 +87,13 @@ WHERE r.tenant_id = %s AND r.id = %s FOR NO KEY UPDATE OF c
 async def lock_now(connection: Connection, *, tenant: UUID, run: UUID) -> RunNow | None:
     """Where a run is, locked FOR UPDATE: claims that are under way commit first, later ones see what is decided."""
     await connection.execute(_LOCK_CAMPAIGN, (tenant, run))
+    async with connection.cursor(row_factory=class_row(RunNow)) as cursor:
+        await cursor.execute(_NOW + "FOR UPDATE", (tenant, run))
+        return await cursor.fetchone()
+
+
+async def read_now(connection: Connection, *, tenant: UUID, run: UUID) -> RunNow | None:
+    """Where a run is, without waiting for anybody who prepares or moves it."""
     async with connection.cursor(row_factory=class_row(RunNow)) as cursor:
         await cursor.execute(_NOW, (tenant, run))
         return await cursor.fetchone()
