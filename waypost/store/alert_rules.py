@@ -75,12 +75,14 @@ WHERE w.count > 0
                    WHERE u.account_id = a.id AND u.state IN ('in_flight', 'unknown', 'abandoned')))
 """
 
+# In flight for longer than any call may last is unknown too: whoever made the call died, and was not missed yet.
 _UNKNOWN_OLD = """
 SELECT account_id::text, jsonb_build_object(
     'account_id', account_id, 'count', count(*), 'oldest_claimed_at', min(claimed_at),
     'attempt_ids', (array_agg(id ORDER BY claimed_at))[1:10])
 FROM attempts
-WHERE state IN ('in_flight', 'unknown', 'abandoned') AND state = 'unknown' AND claimed_at < waypost_now() - %(margin)s
+WHERE state IN ('in_flight', 'unknown', 'abandoned') AND state <> 'abandoned'
+  AND claimed_at < waypost_now() - %(margin)s
 GROUP BY account_id
 """
 
