@@ -48,13 +48,21 @@ class Job:
     tries: int
 
 
-class Jobs:
-    """The table. Durable against a kill of any process."""
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One of a campaign's or a page's, in the controls that have such."""
 
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=10)
+    id: int
+    address: str
+
+
+class Tables:
+    """A control's tables in one file. Durable against a kill of any process; a connection a thread."""
+
+    def __init__(self, path: Path, schema: str, *, patience_s: float) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=patience_s)
         self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute(SCHEMA)
+        self._db.executescript(schema)
 
     @contextlib.contextmanager
     def commit(self) -> Iterator[None]:
@@ -66,6 +74,17 @@ class Jobs:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+class Jobs(Tables):
+    """The table."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, SCHEMA, patience_s=10)
 
     def add(self, recipients: list[str]) -> None:
         """Accept messages."""
@@ -109,10 +128,6 @@ class Jobs:
         """How many times a job was taken, all together."""
         return int(self._db.execute("SELECT COALESCE(sum(tries), 0) FROM jobs").fetchone()[0])
 
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
 
 class NaiveWorker:
     """The one loop."""
@@ -139,7 +154,7 @@ class NaiveWorker:
         if job is None:
             return False
         self._points.reach(FaultPoint.AFTER_CLAIM_COMMIT)
-        sent = self._send(job)
+        sent = try_email(self._ses, job.recipient)
         self._points.reach(FaultPoint.AFTER_REPLY)
         with self._jobs.commit():
             (self._jobs.done if sent else self._jobs.again)(job)
@@ -147,18 +162,20 @@ class NaiveWorker:
         self._points.reach(FaultPoint.AFTER_RECORD_COMMIT)
         return True
 
-    def _send(self, job: Job) -> bool:
-        try:
-            send_email(self._ses, job.recipient)
-        except (BotoCoreError, ClientError):
-            return False
-        return True
-
     def _watch(self) -> None:
         if time.monotonic() - self._watched > 1.0:
             self._watched = time.monotonic()
             with self._jobs.commit():
                 self._jobs.requeue_stuck()
+
+
+def try_email(ses: "SESV2Client", recipient: str) -> bool:
+    """Send one; whether the provider said that it took it."""
+    try:
+        send_email(ses, recipient)
+    except (BotoCoreError, ClientError):
+        return False
+    return True
 
 
 def open_ses(*, endpoint: str, key: str) -> "SESV2Client":

@@ -7,18 +7,13 @@ boto3's own repeats are off.
 """
 
 import argparse
-import contextlib
-import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from waypost.drills.naive import open_ses, send_email
+from waypost.drills.naive import Recipient, Tables, open_ses, try_email
 
 if TYPE_CHECKING:
     from mypy_boto3_sesv2 import SESV2Client
@@ -39,25 +34,15 @@ CREATE INDEX IF NOT EXISTS recipients_unsent ON recipients (campaign, id) WHERE 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """One of a campaign's."""
-
-    id: int
-    address: str
-
-
-class Campaigns:
+class Campaigns(Tables):
     """The two tables. Durable against a kill of any process; a connection a thread."""
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.executescript(SCHEMA)
+        super().__init__(path, SCHEMA, patience_s=30)
 
     def add(self, addresses: Sequence[str]) -> int:
         """Schedule a campaign to these, at once."""
-        with self._commit():
+        with self.commit():
             campaign = int(self._db.execute("INSERT INTO campaigns DEFAULT VALUES RETURNING id").fetchone()[0])
             rows = [(campaign, address) for address in addresses]
             self._db.executemany("INSERT INTO recipients (campaign, address) VALUES (?, ?)", rows)
@@ -81,7 +66,7 @@ class Campaigns:
 
     def mark_sent(self, batch: Sequence[Recipient]) -> None:
         """At the end of a batch."""
-        with self._commit():
+        with self.commit():
             self._db.executemany("UPDATE recipients SET sent = 1 WHERE id = ?", [(each.id,) for each in batch])
 
     def done(self, campaign: int) -> None:
@@ -98,20 +83,6 @@ class Campaigns:
     def unfinished(self) -> int:
         """Campaigns that are not sent."""
         return int(self._db.execute("SELECT count(*) FROM campaigns WHERE status <> 'sent'").fetchone()[0])
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-    @contextlib.contextmanager
-    def _commit(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
 
 class CampaignWorker:
@@ -133,15 +104,8 @@ class CampaignWorker:
         if campaign is None:
             return False
         while batch := self._campaigns.unsent(campaign):
-            self._campaigns.mark_sent([each for each in batch if self._send(each)])
+            self._campaigns.mark_sent([each for each in batch if try_email(self._ses, each.address)])
         self._campaigns.done(campaign)
-        return True
-
-    def _send(self, recipient: Recipient) -> bool:
-        try:
-            send_email(self._ses, recipient.address)
-        except (BotoCoreError, ClientError):
-            return False
         return True
 
 

@@ -7,18 +7,13 @@ send is written down at once, what failed is tried again, and boto3's own repeat
 """
 
 import argparse
-import contextlib
-import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from waypost.drills.naive import open_ses, send_email
+from waypost.drills.naive import Recipient, Tables, open_ses, try_email
 
 if TYPE_CHECKING:
     from mypy_boto3_sesv2 import SESV2Client
@@ -43,25 +38,15 @@ CREATE INDEX IF NOT EXISTS recipients_sent ON recipients (address) WHERE status 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """One of a page's."""
-
-    id: int
-    address: str
-
-
-class PageQueue:
+class PageQueue(Tables):
     """The three tables. A connection a thread."""
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.executescript(SCHEMA)
+        super().__init__(path, SCHEMA, patience_s=30)
 
     def add(self, *campaigns: Sequence[str], paused: bool = False) -> list[int]:
         """Start campaigns to these addresses, in one moment; their ids."""
-        with self._commit():
+        with self.commit():
             return [self._add(addresses, paused=paused) for addresses in campaigns]
 
     def _add(self, addresses: Sequence[str], *, paused: bool) -> int:
@@ -117,20 +102,6 @@ class PageQueue:
         """Pages that are not done."""
         return int(self._db.execute("SELECT count(*) FROM pages WHERE status <> 'done'").fetchone()[0])
 
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-    @contextlib.contextmanager
-    def _commit(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
 
 class PageWorker:
     """One of the workers."""
@@ -152,16 +123,9 @@ class PageWorker:
             return False
         self._queue.skip_capped(page)
         for recipient in self._queue.unsent(page):
-            if self._send(recipient):
+            if try_email(self._ses, recipient.address):
                 self._queue.sent(recipient)
         self._queue.done(page)
-        return True
-
-    def _send(self, recipient: Recipient) -> bool:
-        try:
-            send_email(self._ses, recipient.address)
-        except (BotoCoreError, ClientError):
-            return False
         return True
 
 
