@@ -40,7 +40,7 @@ class Plan:
 
 PLANS: Mapping[Scale, Plan] = {
     Scale.SMOKE: Plan(
-        paused=3_000, paused_rate=5_000, people=200, quiet_s=12, large=1_500, large_rate=150, small=100, patience_s=90
+        paused=3_000, paused_rate=5_000, people=200, quiet_s=20, large=1_500, large_rate=150, small=100, patience_s=90
     ),
     Scale.FULL: Plan(
         paused=50_000,

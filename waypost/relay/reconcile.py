@@ -86,6 +86,11 @@ class Patience:
         """No attempt is honestly in flight for longer."""
         return self.call + self.record
 
+    @property
+    def between_alerts_s(self) -> float:
+        """The alerts are looked at often enough to see what a proof ends a little after the margin."""
+        return max(0.5, min(5.0, self.margin.total_seconds() / 4))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
@@ -145,7 +150,7 @@ def reconcile_loops(*, database: Database, lane: Lane, patience: Patience, reach
         Loop(name="old-hints", interval_s=300, work=sweep.once("hint_dropped", drop_old_hints)),
         *_retention(database, sweep, patience),
         Loop(name="watchdog", interval_s=5, work=watchdog.look),
-        Loop(name="alerts", interval_s=5, work=alerts.look),
+        Loop(name="alerts", interval_s=patience.between_alerts_s, work=alerts.look),
         Loop(name="gauges", interval_s=10, work=Gauges(database, lane).look),
     ]
 
