@@ -13,6 +13,7 @@ MESSAGE_WORKFLOW = "message"
 DELIVERED_SIGNAL = "delivery-changed"
 CAMPAIGN_WORKFLOW = "campaign"
 CAMPAIGN_SHARD_WORKFLOW = "campaign-shard"
+JOURNEY_WORKFLOW = "journey"
 WAKE_SIGNAL = "wake"
 
 TENANT_ATTRIBUTE = SearchAttributeKey.for_keyword("WaypostTenant")
@@ -36,6 +37,11 @@ def campaign_workflow_id(run: UUID | str) -> str:
 def shard_workflow_id(run: UUID | str, shard: int) -> str:
     """The execution of one shard of a run."""
     return f"campaign/{run}/shard-{shard}"
+
+
+def journey_workflow_id(enrollment: UUID | str) -> str:
+    """The execution of an enrollment."""
+    return f"journey/{enrollment}"
 
 
 def task_queue(*, placement: str, tenant: UUID, lane: Lane) -> str:

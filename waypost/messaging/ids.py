@@ -62,6 +62,26 @@ def run_id(*, campaign: UUID, number: int) -> UUID:
     return uuid5(campaign, f"run/{number}")
 
 
+def journey_id(*, tenant: UUID, key: str) -> UUID:
+    """The id of a tenant's journey."""
+    return _derive(tenant, "journey", key)
+
+
+def journey_version_id(*, journey: UUID, number: int) -> UUID:
+    """The id of a journey's n-th published version, counted from 1."""
+    return uuid5(journey, f"version/{number}")
+
+
+def enrollment_id(*, journey: UUID, contact: UUID, key: str, number: int) -> UUID:
+    """The id of a contact's n-th enrollment in a journey with an entry key (empty: none), counted from 1."""
+    return uuid5(journey, f"enrollment/{contact}/{number}/{key}")
+
+
+def visit_id(*, enrollment: UUID, number: int) -> UUID:
+    """The id of the n-th step that an enrollment took, counted from 1: the source of its messages."""
+    return uuid5(enrollment, f"visit/{number}")
+
+
 def message_id(*, tenant: UUID, source_id: UUID, part: Part) -> UUID:
     """The id of a message of a request, campaign run or visit."""
     return _derive(tenant, "message", str(source_id), part)

@@ -76,6 +76,8 @@ class MessageRow(SQLModel, table=True):
     machine_opened: bool = filled(Boolean)
     unsubscribed: bool = filled(Boolean)
     converted: bool = filled(Boolean)
+    enrollment_id: UUID | None = may(Uuid)
+    topic_id: UUID | None = may(Uuid)
 
 
 class AttemptRow(SQLModel, table=True):

@@ -15,6 +15,8 @@ TENANTS_CHANNEL = "waypost_tenants"
 OUTBOX_CHANNEL = "waypost_outbox"
 CAMPAIGNS_CHANNEL = "waypost_campaigns"
 """Told when a run was scheduled, moved or approved."""
+JOURNEYS_CHANNEL = "waypost_journeys"
+"""Told when somebody was enrolled."""
 
 
 def ready_channel(lane: Lane) -> str:
