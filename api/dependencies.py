@@ -38,6 +38,8 @@ class Scope(StrEnum):
     EVENTS_WRITE = "events:write"
     CAMPAIGNS_READ = "campaigns:read"
     CAMPAIGNS_WRITE = "campaigns:write"
+    JOURNEYS_READ = "journeys:read"
+    JOURNEYS_WRITE = "journeys:write"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -16,6 +17,7 @@ from api.rates import RequestRates
 from waypost.messaging.link_tokens import LinkSigner
 from waypost.settings import AdminSettings, ApiSettings, DatabaseSettings, SecretSettings, TemporalSettings
 from waypost.store.database import Database, Role
+from waypost.store.notifications import Teller, notify
 from waypost.store.sealing import Sealer
 
 
@@ -78,6 +80,8 @@ class Services:
     imports: ImportDesk
     domains: DomainCounters
     streams: Streams
+    teller: Teller
+    """Tells other processes of journeys' rows, once they are committed."""
     workshop: ThreadPoolExecutor
     """Where templates are compiled and previewed."""
     metrics: ApiMetrics
@@ -104,6 +108,7 @@ class Services:
             imports=ImportDesk(app_db, metrics),
             domains=DomainCounters(app_db),
             streams=Streams(),
+            teller=Teller(partial(notify, app_db)),
             workshop=ThreadPoolExecutor(max_workers=1, thread_name_prefix="workshop"),
             metrics=metrics,
         )
@@ -117,6 +122,7 @@ class Services:
     async def close(self) -> None:
         """Give everything back."""
         await self.intake.close()
+        await self.teller.close()
         self.imports.close()
         await self.app_db.close()
         await self.relay_db.close()

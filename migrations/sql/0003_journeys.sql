@@ -238,5 +238,6 @@ BEGIN
     END LOOP;
 END $$;
 GRANT DELETE ON enrollment_inbox, journey_watched, contact_changes TO waypost_app, waypost_relay;
+GRANT DELETE ON journeys TO waypost_app;  -- drafts that were never published
 GRANT DELETE ON enrollments, enrollment_visits, journey_audit TO waypost_relay;
 GRANT INSERT ON contact_events, topic_subscriptions, list_members TO waypost_relay;
