@@ -16,7 +16,9 @@ from api.routes import guarded_router
 from api.services import WithServices
 from waypost.messaging.content_errors import LabelError
 from waypost.messaging.labels import validate_data
-from waypost.store.contact_events import ContactEvent, Taken, add_events
+from waypost.store.contact_events import ContactEvent, Taken, receive_events
+from waypost.store.event_routing import Routed
+from waypost.store.notifications import JOURNEYS_CHANNEL, OUTBOX_CHANNEL, Teller
 
 router = guarded_router("events")
 
@@ -91,7 +93,9 @@ Writer = Annotated[Caller, needs(Scope.EVENTS_WRITE)]
 async def add_event(caller: Writer, services: WithServices, body: EventInput, response: Response) -> EventTaken:
     """Store what a contact did: 201, or 200 where its id was there before."""
     async with services.app_db.transaction(caller.tenant_id) as connection:
-        ((row, taken),) = await add_events(connection, caller.tenant_id, [_event(body)])
+        received = await receive_events(connection, tenant=caller.tenant_id, events=[_event(body)])
+    tell_of(received.routed, services.teller)
+    ((row, taken),) = received.events
     if taken is Taken.UNKNOWN_CONTACT:
         raise ApiError("contact_not_found", _UNKNOWN, errors=[FieldError(field="contact", message=_UNKNOWN)])
     if taken is Taken.DUPLICATE:
@@ -103,8 +107,18 @@ async def add_event(caller: Writer, services: WithServices, body: EventInput, re
 async def add_batch(caller: Writer, services: WithServices, body: EventBatch) -> EventVerdicts:
     """Store up to 500 events. One of a contact that is not there keeps the others not out; a malformed one does."""
     async with services.app_db.transaction(caller.tenant_id) as connection:
-        found = await add_events(connection, caller.tenant_id, [_event(one) for one in body.events])
-    return EventVerdicts(verdicts=[_verdict(row, taken) for row, taken in found])
+        events = [_event(one) for one in body.events]
+        received = await receive_events(connection, tenant=caller.tenant_id, events=events)
+    tell_of(received.routed, services.teller)
+    return EventVerdicts(verdicts=[_verdict(row, taken) for row, taken in received.events])
+
+
+def tell_of(routed: Routed, teller: Teller) -> None:
+    """After the commit: workers start those who entered, and deliver hints to those who were woken."""
+    if routed.entered:
+        teller.tell(JOURNEYS_CHANNEL)
+    if routed.woken:
+        teller.tell(OUTBOX_CHANNEL)
 
 
 _UNKNOWN = "There is no such contact; make it first, then send the event again."

@@ -201,12 +201,13 @@ CREATE INDEX messages_of_enrollment ON messages (tenant_id, enrollment_id, creat
 CREATE INDEX outbox_by_execution ON outbox (workflow_id);
 
 -- Hints to executions of enrollments, in the transaction of what they hint at. With its owner's rights: nobody else reads
--- whom others are told of.
+-- whom others are told of. A hint that is being delivered now (its row is locked) comes too early for what is not committed
+-- yet; one that is not is locked, so that it is delivered after the commit.
 CREATE FUNCTION waypost_wake(enrollments uuid[]) RETURNS void
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO public.outbox (workflow_id, signal)
     SELECT 'journey/' || e, 'wake' FROM unnest(enrollments) AS e
-    WHERE NOT EXISTS (SELECT FROM public.outbox o WHERE o.workflow_id = 'journey/' || e)
+    WHERE NOT EXISTS (SELECT FROM public.outbox o WHERE o.workflow_id = 'journey/' || e FOR KEY SHARE SKIP LOCKED)
 $$;
 REVOKE ALL ON FUNCTION waypost_wake FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION waypost_wake TO waypost_app, waypost_relay;

@@ -1,6 +1,6 @@
-"""What contacts did in the tenant's product. Nothing here commits."""
+"""What contacts did in the tenant's product, stored and led to the journeys that it concerns. Nothing here commits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 
 from waypost.messaging import ids
 from waypost.store.conversions import note_conversions
+from waypost.store.event_routing import Routed, StoredEvent, route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,14 @@ class Taken(StrEnum):
     UNKNOWN_CONTACT = "unknown_contact"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """Our id of each event and what became of it, in order, and where the new ones led."""
+
+    events: Sequence[tuple[UUID, Taken]]
+    routed: Routed
+
+
 # Contacts are locked against their deletion, in one order, before anything is written. An id that is there already is
 # the same event, whatever else is said of it: also one of another month.
 _INSERT = """
@@ -49,17 +58,20 @@ WITH given AS (
     CROSS JOIN LATERAL (SELECT COALESCE(g.occurred_at, waypost_now()) AS at) o
     WHERE NOT EXISTS (SELECT FROM contact_events e WHERE e.tenant_id = %(tenant)s AND e.id = g.id)
     ORDER BY g.id
-    ON CONFLICT DO NOTHING RETURNING id
+    ON CONFLICT DO NOTHING RETURNING id, occurred_at, month
 )
-SELECT g.id, k.id IS NOT NULL, a.id IS NOT NULL
+SELECT g.id, k.id IS NOT NULL, a.month, a.occurred_at
 FROM given g LEFT JOIN known k ON k.id = g.contact LEFT JOIN added a ON a.id = g.id
 """
 
 
-async def add_events(
-    connection: AsyncConnection[Any], tenant: UUID, events: Sequence[ContactEvent]
-) -> list[tuple[UUID, Taken]]:
-    """Store events, each id once. Our id of each and what became of it, in order."""
+async def receive_events(
+    connection: AsyncConnection[Any], *, tenant: UUID, events: Sequence[ContactEvent], depth: int = 0
+) -> Received:
+    """Store events, each id once, and lead them on. Whoever calls this tells the channels that `routed` concerns.
+
+    `depth`: how many journeys led to these events, one by another.
+    """
     rows: dict[UUID, dict[str, Any]] = {}
     order = []
     for event in events:
@@ -67,13 +79,31 @@ async def add_events(
         order.append((row, row in rows))
         rows.setdefault(row, _row(tenant, row, event))
     values = {"tenant": tenant, "events": orjson.dumps(list(rows.values())).decode()}
-    found = await (await connection.execute(_INSERT, values)).fetchall()
-    taken = {row[0]: _taken(known=row[1], added=row[2]) for row in found}
-    new = [row for row, what in taken.items() if what is Taken.ACCEPTED]
-    await note_conversions(connection, tenant=tenant, events=new)
-    return [
-        (row, Taken.DUPLICATE if repeated and taken[row] is Taken.ACCEPTED else taken[row]) for row, repeated in order
-    ]
+    cursor = await connection.execute(_INSERT, values)
+    found = {row[0]: row for row in await cursor.fetchall()}
+    new = [_stored(rows[row], found[row]) for row in rows if found[row][2] is not None]
+    await note_conversions(connection, tenant=tenant, events=[event.id for event in new])
+    routed = await route(connection, tenant=tenant, events=new, depth=depth)
+    taken = [(row, Taken.DUPLICATE if repeated and found[row][1] else _taken(found[row])) for row, repeated in order]
+    return Received(events=taken, routed=routed)
+
+
+async def add_events(
+    connection: AsyncConnection[Any], tenant: UUID, events: Sequence[ContactEvent]
+) -> list[tuple[UUID, Taken]]:
+    """`receive_events` for callers that leave it to polling to find who entered or is to be woken."""
+    return list((await receive_events(connection, tenant=tenant, events=events)).events)
+
+
+def _stored(given: Mapping[str, Any], found: Sequence[Any]) -> StoredEvent:
+    return StoredEvent(
+        id=given["id"],
+        month=found[2],
+        contact=given["contact"],
+        name=given["name"],
+        properties=given["properties"],
+        occurred_at=found[3],
+    )
 
 
 def _row(tenant: UUID, row: UUID, event: ContactEvent) -> dict[str, Any]:
@@ -86,7 +116,8 @@ def _row(tenant: UUID, row: UUID, event: ContactEvent) -> dict[str, Any]:
     }
 
 
-def _taken(*, known: bool, added: bool) -> Taken:
+def _taken(found: Sequence[Any]) -> Taken:
+    _, known, month, _ = found
     if not known:
         return Taken.UNKNOWN_CONTACT
-    return Taken.ACCEPTED if added else Taken.DUPLICATE
+    return Taken.ACCEPTED if month is not None else Taken.DUPLICATE
