@@ -17,15 +17,19 @@ from api import (
     campaign_tests,
     campaigns,
     contacts,
+    enrollments,
     errors,
     events,
     health,
     imports,
+    journey_actions,
+    journeys,
     keys,
     link_pages,
     lists,
     messages,
     provider_accounts,
+    segment_protocol,
     segments,
     senders,
     suppressions,
@@ -46,6 +50,7 @@ from waypost.store.database import DatabaseAway
 ROUTERS: tuple[APIRouter, ...] = (
     messages.router,
     events.router,
+    segment_protocol.router,
     contacts.router,
     lists.router,
     segments.router,
@@ -65,6 +70,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     campaign_tests.router,
     campaign_reports.router,
     campaign_progress.router,
+    enrollments.router,
+    journeys.router,
+    journey_actions.router,
     health.router,
 )
 """In the order of their traffic: routes are tried one after the other."""
@@ -133,6 +141,11 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         components.setdefault("schemas", {}).update(problem.pop("$defs"), Problem=problem)
         components["securitySchemes"] = {
             "TenantKey": {"type": "http", "scheme": "bearer", "description": "A tenant's API key"},
+            "WriteKey": {
+                "type": "http",
+                "scheme": "basic",
+                "description": "A tenant's API key as the user, without a password",
+            },
             "AdminKey": {"type": "http", "scheme": "bearer", "description": "WAYPOST_ADMIN_KEY"},
         }
         app.openapi_schema = schema

@@ -1,6 +1,7 @@
 """Who may come in: keys, scopes and rates. A route names what it needs; api/routes.py asks before it reads the body."""
 
 import math
+from base64 import b64decode
 from dataclasses import dataclass
 from enum import StrEnum
 from hmac import compare_digest
@@ -36,6 +37,7 @@ class Scope(StrEnum):
     AUDIENCES_READ = "audiences:read"
     AUDIENCES_WRITE = "audiences:write"
     EVENTS_WRITE = "events:write"
+    TRACKING_WRITE = "tracking:write"
     CAMPAIGNS_READ = "campaigns:read"
     CAMPAIGNS_WRITE = "campaigns:write"
     JOURNEYS_READ = "journeys:read"
@@ -68,12 +70,15 @@ class NeedsScope:
         """Let the request in, or raise `ApiError`: 401, 403 with the scope that is missing, 429."""
         services = _services(request)
         await services.roles.check()
-        key = await services.keys.find(bearer(request))
+        key = await services.keys.find(self._given(request))
         if key is None:
             raise unauthorized()
         caller = self._caller(key)
         take_request(services, key)
         request.scope[_ADMITTED] = caller
+
+    def _given(self, request: Request) -> str:
+        return bearer(request)
 
     def _caller(self, key: KnownKey) -> Caller:
         if key.tenant_state not in _LIVING:
@@ -84,6 +89,13 @@ class NeedsScope:
                 "missing_scope", f"This key lacks the scope {self.scope}; use a key that has it, or have one made."
             )
         return Caller(tenant_id=key.tenant_id, key_id=key.key_id, mode=Mode(key.mode), scopes=scopes)
+
+
+class NeedsWriteKey(NeedsScope):
+    """The same key as the user of Basic authentication, without a password, as the Segment protocol has it."""
+
+    def _given(self, request: Request) -> str:
+        return bearer(request) or basic_user(request)
 
 
 class NeedsAdmin:
@@ -111,6 +123,11 @@ def needs(scope: Scope) -> Any:
     return Depends(NeedsScope(scope))
 
 
+def needs_write_key(scope: Scope) -> Any:
+    """For a route of the Segment protocol: the key may come as a Basic user, too."""
+    return Depends(NeedsWriteKey(scope))
+
+
 Admin = Annotated[None, Depends(NeedsAdmin())]
 """For an administration route's signature: `_: Admin`."""
 
@@ -119,6 +136,17 @@ def bearer(request: Request) -> str:
     """The key in the Authorization header, or an empty text."""
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     return key.strip() if kind.lower() == "bearer" else ""
+
+
+def basic_user(request: Request) -> str:
+    """The user in the Authorization header, or an empty text."""
+    kind, _, given = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "basic":
+        return ""
+    try:
+        return b64decode(given.strip(), validate=True).decode("ascii").partition(":")[0]
+    except ValueError:  # binascii's and the decoding's are both one
+        return ""
 
 
 def unauthorized() -> ApiError:

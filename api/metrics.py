@@ -19,6 +19,9 @@ class ApiMetrics:
         self.import_rows = Counter(
             "waypost_api_import_rows", "Rows of imports committed", ["result"], registry=registry
         )
+        self.segment_calls = Counter(
+            "waypost_api_segment_calls", "Calls of the Segment protocol", ["result"], registry=registry
+        )
         self.streams = Gauge(
             "waypost_api_campaign_streams", "Callers who follow the progress of a campaign", registry=registry
         )

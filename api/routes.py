@@ -82,6 +82,8 @@ def _refuse_nul(value: object) -> None:
 class GuardedRoute(APIRoute):
     """A route that names one guard (a key's scope, or the admin key) among its dependencies."""
 
+    request_class: type[JsonRequest] = JsonRequest
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.responses = {**problems(*self._statuses()), **self.responses}
@@ -102,7 +104,7 @@ class GuardedRoute(APIRoute):
             await guard.admit(request)
             if request.scope["query_string"]:
                 _refuse_unknown(request, known)
-            return await handle(JsonRequest(request.scope, request.receive))
+            return await handle(self.request_class(request.scope, request.receive))
 
         return guarded
 

@@ -40,7 +40,7 @@ CHECKS: list[CheckFunction] = [
 
 UNGUARDED = {"/healthz", "/readyz", "/metrics", "/errors/{code}"}
 
-JUDGES_EACH = {"/v1/contacts/batch"}
+JUDGES_EACH = {"/v1/contacts/batch", "/v1/batch", "/v1/import"}
 """Answers 200 with a verdict for each, also to what the document does not allow."""
 
 
