@@ -85,7 +85,8 @@ class WorkerProcess:
         self._sealer = Sealer(secrets.secret_key.get_secret_value(), secrets.previous)
         self._signer = LinkSigner(secrets.secret_key.get_secret_value(), secrets.previous)
         self._name = f"{socket.gethostname()}/{os.getpid()}"
-        self._composer = Composer(self._app)
+        self._public_url = PublicSettings().public_url
+        self._composer = Composer(self._app, self._signer, self._public_url)
         self._relay_loops = self._make_relay_loops()
         self._doors = Doors(self._load_account, self._open_sender, width=settings.worker_concurrency)
         self._status = StatusServer(self._missing, host=settings.worker_metrics_host, port=settings.worker_metrics_port)
@@ -201,7 +202,7 @@ class WorkerProcess:
         return Pages(
             app=self._app,
             relay=self._relay,
-            composer=CampaignComposer(self._composer, self._signer, PublicSettings().public_url),
+            composer=CampaignComposer(self._composer, self._signer, self._public_url),
             doors=self._doors,
             calls=Calls(app=self._app, relay=self._relay, budgets=self._budgets, process=self._name),
         )

@@ -4,17 +4,19 @@ import hashlib
 from collections import OrderedDict
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
 
 from waypost.messaging.content import Content, TemplateContent, one_locale
 from waypost.messaging.content_errors import ContentError
+from waypost.messaging.link_tokens import LinkSigner
 from waypost.messaging.payload import MessagePayload
 from waypost.messaging.provider import Attachment, RenderedMessage
 from waypost.messaging.rendering import RenderedContent, render, template_context
 from waypost.messaging.templating import CompiledTemplate, TemplateCache, compile_template
-from waypost.messaging.values import Channel
+from waypost.messaging.unsubscribe_links import Links, unsubscribe_links
+from waypost.messaging.values import Channel, MessageClass
+from waypost.messaging.zones import find_zone, known_zone
 from waypost.store.database import Database
 from waypost.store.send import LoadedMessage, load, template_content
 
@@ -29,10 +31,15 @@ _INLINE: TypeAdapter[Content] = TypeAdapter(Content)
 
 
 class Composer:
-    """Renders messages; keeps the compiled versions of the templates used last."""
+    """Renders messages; keeps the compiled versions of the templates used last.
 
-    def __init__(self, database: Database) -> None:
+    `public_url` is WAYPOST_PUBLIC_URL, where the links of a journey's marketing lead.
+    """
+
+    def __init__(self, database: Database, signer: LinkSigner, public_url: str) -> None:
         self._database = database
+        self._signer = signer
+        self._public_url = public_url
         self._inline = TemplateCache()
         self._compiled: OrderedDict[tuple[UUID, int], CompiledTemplate] = OrderedDict()
 
@@ -40,8 +47,9 @@ class Composer:
         """The message as attempt `attempt` would hand it over. Raises one of UNRENDERABLE when it never can."""
         payload = MessagePayload.model_validate(message.payload or {})
         template = await self._template(message, payload)
-        content = render(template, payload.locale or message.contact_locale, _context(message, payload))
-        return _rendered(message, payload, content, attempt)
+        links = self._links(message)
+        content = render(template, payload.locale or message.contact_locale, _context(message, payload, links))
+        return _rendered(message, payload, content, links, attempt)
 
     async def again(self, tenant: UUID, message: UUID, attempt: UUID) -> RenderedMessage | None:
         """The message as an earlier attempt handed it over, for a look-up; None where it cannot be had any more."""
@@ -51,6 +59,19 @@ class Composer:
             return await self.compose(loaded, attempt) if loaded else None
         except UNRENDERABLE:
             return None
+
+    def _links(self, message: LoadedMessage) -> Links | None:
+        if message.enrollment_id is None or message.contact_id is None or message.class_ != MessageClass.MARKETING:
+            return None
+        return unsubscribe_links(
+            self._signer,
+            self._public_url,
+            tenant=message.tenant_id,
+            contact=message.contact_id,
+            topic=message.topic_id,
+            message=message.id,
+            channel=Channel(message.channel),
+        )
 
     async def _template(self, message: LoadedMessage, payload: MessagePayload) -> CompiledTemplate:
         if message.template_id is None or message.template_version is None:
@@ -86,8 +107,10 @@ def hash_of(to: str, subject: str, html: str, text: str) -> bytes:
     return hashlib.sha256("\x00".join((to, subject, html, text)).encode()).digest()
 
 
-def _context(message: LoadedMessage, payload: MessagePayload) -> dict[str, Any]:
-    now = message.now.astimezone(ZoneInfo(message.contact_time_zone)) if message.contact_time_zone else message.now
+def _context(message: LoadedMessage, payload: MessagePayload, links: Links | None) -> dict[str, Any]:
+    journey = message.journey
+    default = (journey.own_zone or journey.tenant_zone) if journey else "UTC"
+    now = message.now.astimezone(find_zone(known_zone(message.contact_time_zone, default)))
     return template_context(
         contact={
             "external_id": message.contact_external_id,
@@ -101,11 +124,13 @@ def _context(message: LoadedMessage, payload: MessagePayload) -> dict[str, Any]:
         tenant={"name": message.tenant_name},
         message={"id": str(message.id), "channel": message.channel},
         now=now,
+        unsubscribe_url=links.unsubscribe_url if links else None,
+        preferences_url=links.preferences_url if links else None,
     )
 
 
 def _rendered(
-    message: LoadedMessage, payload: MessagePayload, content: RenderedContent, attempt: UUID
+    message: LoadedMessage, payload: MessagePayload, content: RenderedContent, links: Links | None, attempt: UUID
 ) -> RenderedMessage:
     reply_to = payload.reply_to or ((message.sender_reply_to,) if message.sender_reply_to else ())
     return RenderedMessage(
@@ -118,7 +143,7 @@ def _rendered(
         subject=content.subject,
         html=content.html,
         text=content.text,
-        headers=payload.headers,
+        headers=(*payload.headers, *(links.headers if links else ())),
         attachments=tuple(
             Attachment(filename=file.filename, media_type=file.media_type, content=file.data)
             for file in payload.attachments

@@ -18,17 +18,18 @@ from activities.budgets import BudgetExhaustedError, Budgets
 from activities.composing import UNRENDERABLE, Composer, content_hash
 from activities.contracts.sending import SEND_ACTIVITY, Sending, SendInput, SendResult, Step
 from activities.doors import AccountUnusableError, Door, DoorBusyError, Doors
-from activities.facts import gate_facts, stopped
+from activities.facts import gate_facts, rests, sending_rules, stopped
 from activities.failures import FENCE_PASSED, QUOTA_RETRY, UNUSABLE_RETRY, Consequence, consequence, judge_denied
 from activities.lasting import beating, finish, write_down
 from waypost.messaging.content_errors import ContentError
 from waypost.messaging.gate import Defer, Refuse, Send, verdict
 from waypost.messaging.ids import attempt_id
 from waypost.messaging.provider import ProviderReply, RenderedMessage, ReplyKind
-from waypost.messaging.values import MessageClass, Outcome, Part, Phase
+from waypost.messaging.values import Channel, MessageClass, Outcome, Part, Phase
 from waypost.store.attempts import abandon, claim, record, start_fallback, waiting_fallback
 from waypost.store.budgets import pause_account, slow_down
-from waypost.store.database import Database, DatabaseAway
+from waypost.store.caps import give_back_caps_of_attempt, give_back_just_taken, take_caps
+from waypost.store.database import Connection, Database, DatabaseAway
 from waypost.store.denials import Denials, denials
 from waypost.store.event_effects import suppress
 from waypost.store.send import LoadedMessage, hold, load, put_back, refuse
@@ -44,6 +45,8 @@ _NAP = timedelta(milliseconds=500)
 _BUSY_WAIT = timedelta(seconds=10)
 """How long a row waits that the account's calls or rate had no room for."""
 _ASK_AGAIN = timedelta(seconds=1)
+_HOURS = frozenset({"quiet_hours", "send_window"})
+"""What a journey's own execution waits for with its message; anything else makes it the dispatcher's."""
 _VERDICT_KEPT_S = 1.0
 """Who waited longer for their turn is judged again: a receipt or a suppression may have come meanwhile."""
 
@@ -106,11 +109,19 @@ class SendActivities(Sending):
 
     async def _defer(self, message: LoadedMessage, defer: Defer) -> SendResult:
         if message.phase == Phase.WAITING and defer.reason == "not_due":
-            return SendResult(Step.AGAIN, "fallback waits", at=defer.until)
+            return SendResult(Step.AGAIN, "waits", at=defer.until)
+        if rests(message) and defer.reason in _HOURS:
+            return await self._put_back(message, defer.reason, until=defer.until, phase=Phase.WAITING)
         return await self._put_back(message, defer.reason, until=defer.until)
 
     async def _put_back(
-        self, message: LoadedMessage, reason: str, *, until: datetime | None = None, wait: timedelta | None = None
+        self,
+        message: LoadedMessage,
+        reason: str,
+        *,
+        until: datetime | None = None,
+        wait: timedelta | None = None,
+        phase: Phase = Phase.READY,
     ) -> SendResult:
         async with self._app.transaction(message.tenant_id) as connection:
             due_at = await put_back(
@@ -121,8 +132,13 @@ class SendActivities(Sending):
                 reason=reason,
                 until=until,
                 wait=wait,
+                phase=phase,
             )
-        return SendResult(Step.PUT_BACK, f"put back: {reason}", at=due_at) if due_at else _changed(message)
+        if due_at is None:
+            return _changed(message)
+        if phase is Phase.WAITING:
+            return SendResult(Step.AGAIN, f"waits: {reason}", at=due_at)
+        return SendResult(Step.PUT_BACK, f"put back: {reason}", at=due_at)
 
     async def _refuse(self, message: LoadedMessage, outcome: Outcome, reason: str) -> SendResult:
         if message.second_try_used:
@@ -213,19 +229,36 @@ class SendActivities(Sending):
     ) -> SendResult | None:
         claimed_at = time.monotonic()
         async with self._app.transaction(message.tenant_id) as connection:
-            attempt = await claim(
-                connection,
-                tenant=message.tenant_id,
-                message=message.id,
-                number=number,
-                content_hash=content_hash(rendered),
-                process=self._process,
-            )
+            attempt = await self._claim(connection, message, rendered, number)
         if attempt is None:
             return None
         reply = await door.call(rendered, claimed_at=claimed_at)
         _CALLS.labels(message.lane, reply.kind if reply else "fence_passed").observe(time.monotonic() - claimed_at)
         return await self._record(message, attempt, await self._weigh(message, reply))
+
+    async def _claim(
+        self, connection: Connection, message: LoadedMessage, rendered: RenderedMessage, number: int
+    ) -> UUID | None:
+        """A journey's marketing takes its contact's caps in the claim's transaction; where one is reached, None."""
+        caps, contact = sending_rules(message).caps, message.contact_id
+        channel = Channel(message.channel)
+        if caps and contact is not None:
+            passed = await take_caps(
+                connection, tenant=message.tenant_id, contacts=[contact], channel=channel, caps=caps
+            )
+            if not passed:
+                return None
+        attempt = await claim(
+            connection,
+            tenant=message.tenant_id,
+            message=message.id,
+            number=number,
+            content_hash=content_hash(rendered),
+            process=self._process,
+        )
+        if attempt is None and caps and contact is not None:
+            await give_back_just_taken(connection, tenant=message.tenant_id, channel=channel, contacts=[contact])
+        return attempt
 
     async def _weigh(self, message: LoadedMessage, reply: ProviderReply | None) -> Consequence:
         if reply is None:
@@ -275,6 +308,10 @@ class SendActivities(Sending):
     async def _commit_record(self, message: LoadedMessage, attempt: UUID, what: Consequence) -> bool:
         ending = what.ending
         async with self._app.transaction(message.tenant_id) as connection:
+            if ending.phase is Phase.READY and sending_rules(message).caps:  # uses are locked before messages
+                await give_back_caps_of_attempt(
+                    connection, tenant=message.tenant_id, attempt=attempt, month=message.month
+                )
             recorded = await record(
                 connection, tenant=message.tenant_id, attempt=attempt, month=message.month, ending=ending
             )
@@ -299,9 +336,9 @@ class SendActivities(Sending):
         return await self._out_of_our_hands(message, outcome)
 
     async def _out_of_our_hands(self, message: LoadedMessage, state: str) -> SendResult:
-        """Nothing more to do for this message; a fallback that waits keeps the execution."""
+        """Nothing more to do for this message; a fallback that waits keeps the execution, a journey's waits alone."""
         outcome = Outcome(state) if state in set(Outcome) else None
-        if message.part != Part.PRIMARY or message.fallback_id is None:
+        if message.part != Part.PRIMARY or message.fallback_id is None or message.enrollment_id is not None:
             return SendResult(Step.DONE, state, outcome=outcome)
         async with self._app.transaction(message.tenant_id) as connection:
             fallback = await waiting_fallback(connection, tenant=message.tenant_id, message=message.id)

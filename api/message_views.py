@@ -23,7 +23,7 @@ from waypost.messaging.values import (
 )
 from waypost.settings import TemporalSettings
 from waypost.store.message_story import AttemptRow, EventRow, MessageRow, Story, VerdictRow
-from workflows.names import campaign_workflow_id, message_workflow_id
+from workflows.names import campaign_workflow_id, journey_workflow_id, message_workflow_id
 
 Source = Literal["transactional", "campaign", "journey", "probe"]
 
@@ -63,6 +63,7 @@ class MessageShown(Shown):
     status: Annotated[str, Field(description="The outcome; while there is none, the phase")]
     source: Source
     source_id: UUID
+    enrollment_id: Annotated[UUID | None, Field(description="Of a journey's message")]
     part: Part
     message_class: Annotated[MessageClass, Field(alias="class")]
     mode: Mode
@@ -162,26 +163,29 @@ class MessageLinks:
         self._self = f"{public_url.rstrip('/')}/v1/messages/"
         self._execution = f"{temporal.ui_url.rstrip('/')}/namespaces/{quote(temporal.namespace, safe='')}/workflows/"
 
-    def of(self, message: UUID, *, driven_by: UUID | None = None, run: UUID | None = None) -> dict[str, str]:
-        """Links of a message. `driven_by`: the primary whose execution drives this fallback; `run`: the campaign's."""
-        execution = message_workflow_id(driven_by or message) if run is None else campaign_workflow_id(run)
+    def of(self, message: UUID, *, execution: str | None = None) -> dict[str, str]:
+        """Links of a message. `execution` is the workflow id of what drives it, where that is not its own."""
+        execution = execution or message_workflow_id(message)
         return {"self": f"{self._self}{message}", "execution": f"{self._execution}{quote(execution, safe='')}"}
 
     def of_campaign(self, run: UUID) -> str:
         """The execution of a campaign's run."""
         return f"{self._execution}{quote(campaign_workflow_id(run), safe='')}"
 
+    def of_enrollment(self, enrollment: UUID) -> str:
+        """The execution of an enrollment."""
+        return f"{self._execution}{quote(journey_workflow_id(enrollment), safe='')}"
+
 
 def show_message(row: MessageRow, links: MessageLinks) -> dict[str, Any]:
     """A row as MessageShown has it. A plain dict: a page of 200 is not validated twice."""
-    # A fallback that was put back to its row is dispatched as an execution of its own.
-    driver = row.primary_id if row.dispatches == 0 else None
     campaign = row.source == "campaign"
     return {
         "id": row.id,
         "status": row.outcome or row.phase,
         "source": row.source,
         "source_id": row.source_id,
+        "enrollment_id": row.enrollment_id,
         "part": Part.PRIMARY if campaign else row.part,  # a campaign's recipient has its contact there
         "class": row.class_,
         "mode": row.mode,
@@ -213,8 +217,19 @@ def show_message(row: MessageRow, links: MessageLinks) -> dict[str, Any]:
         "primary_id": row.primary_id,
         "fallback_id": row.fallback_id,
         "fallback_after": isodate.duration_isoformat(row.fallback_after) if row.fallback_after else None,
-        "links": links.of(row.id, driven_by=driver, run=row.source_id if campaign else None),
+        "links": links.of(row.id, execution=_driven_by(row)),
     }
+
+
+def _driven_by(row: MessageRow) -> str | None:
+    """The execution of somebody else that drives it. What was put back to its row is dispatched as one of its own."""
+    if row.source == "campaign":
+        return campaign_workflow_id(row.source_id)
+    if row.dispatches > 0:
+        return None
+    if row.enrollment_id is not None:
+        return journey_workflow_id(row.enrollment_id) if row.primary_id is None else None
+    return message_workflow_id(row.primary_id) if row.primary_id else None
 
 
 def show_story(story: Story, links: MessageLinks) -> dict[str, Any]:

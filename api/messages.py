@@ -120,6 +120,7 @@ async def list_messages(
     source: Source | None = None,
     tag: Annotated[Tag | None, Query()] = None,
     contact: Annotated[ExternalId | None, Query(description="A contact's external id")] = None,
+    enrollment: Annotated[UUID | None, Query(description="Of a journey: the enrollment's id")] = None,
     created_after: Annotated[AwareDatetime | None, Query(description="At or after")] = None,
     created_before: Annotated[AwareDatetime | None, Query(description="Before")] = None,
 ) -> Response:
@@ -132,6 +133,7 @@ async def list_messages(
         source=source,
         tag=tag,
         contact_id=ids.contact_id(tenant=caller.tenant_id, external_id=contact) if contact else None,
+        enrollment_id=enrollment,
         created_after=created_after,
         created_before=created_before,
     )

@@ -99,6 +99,8 @@ CREATE INDEX enrollments_of_contact ON enrollments (tenant_id, contact_id) WHERE
 CREATE INDEX enrollments_by_entry ON enrollments (tenant_id, journey_id, entered_at, id);
 CREATE INDEX enrollments_of_version ON enrollments (tenant_id, version_id, id) WHERE state = 'open';
 CREATE INDEX enrollments_to_start ON enrollments (entered_at) WHERE state = 'open' AND started_at IS NULL;
+CREATE INDEX enrollments_undecided ON enrollments (started_at) WHERE state = 'open' AND decided_at IS NULL;
+CREATE INDEX enrollments_held ON enrollments (tenant_id, journey_id, id) WHERE state = 'open' AND paused_at IS NOT NULL;
 CREATE INDEX enrollments_overdue ON enrollments (wakes_at) WHERE state = 'open' AND wakes_at IS NOT NULL;
 
 -- The steps that were taken, and why they led where they did.
@@ -130,6 +132,7 @@ CREATE TABLE enrollment_inbox (
     PRIMARY KEY (tenant_id, enrollment_id, id),
     FOREIGN KEY (tenant_id, enrollment_id) REFERENCES enrollments (tenant_id, id) ON DELETE CASCADE
 );
+CREATE INDEX enrollment_inbox_by_arrival ON enrollment_inbox (at) WHERE NOT (detail ? 'held');
 
 -- Who did what to a journey or to one enrollment of it.
 CREATE TABLE journey_audit (
@@ -146,17 +149,17 @@ CREATE TABLE journey_audit (
 );
 CREATE INDEX journey_audit_of_enrollment ON journey_audit (tenant_id, enrollment_id, id) WHERE enrollment_id IS NOT NULL;
 
--- Of journeys entered by segment or date: who is inside, and who enters when. Kept up with each change of a contact.
+-- Of journeys entered by segment, date or schedule: who is inside, and who enters when. Kept up with each change of a contact.
 CREATE TABLE journey_watched (
     tenant_id uuid NOT NULL,
     journey_id uuid NOT NULL,
     contact_id uuid NOT NULL,
-    next_at timestamptz,                       -- contact_date: its next time; segment: NULL, and the row says that it is in
+    next_at timestamptz,                       -- when it enters; NULL: it is inside the segment; -infinity: to be found out
     PRIMARY KEY (tenant_id, journey_id, contact_id),
     FOREIGN KEY (tenant_id, journey_id) REFERENCES journeys (tenant_id, id),
     FOREIGN KEY (tenant_id, contact_id) REFERENCES contacts (tenant_id, id) ON DELETE CASCADE
 );
-CREATE INDEX journey_watched_due ON journey_watched (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX journey_watched_due ON journey_watched (tenant_id, journey_id, next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX journey_watched_of_contact ON journey_watched (tenant_id, contact_id);
 
 -- Contacts whose journeys must look at them again: written with the change, taken away by a loop. Only while the tenant
@@ -167,7 +170,7 @@ CREATE TABLE contact_changes (
     contact_id uuid NOT NULL,
     at timestamptz NOT NULL DEFAULT waypost_now()
 );
-CREATE INDEX contact_changes_of_contact ON contact_changes (tenant_id, contact_id);
+CREATE INDEX contact_changes_of_tenant ON contact_changes (tenant_id, id);
 
 CREATE FUNCTION note_contact_changes() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -196,6 +199,9 @@ ALTER TABLE messages
     ADD COLUMN topic_id uuid,
     ADD CONSTRAINT messages_of_enrollments CHECK ((enrollment_id IS NULL) = (source <> 'journey'));
 CREATE INDEX messages_of_enrollment ON messages (tenant_id, enrollment_id, created_at) WHERE enrollment_id IS NOT NULL;
+
+-- The furthest that anybody looked back who counted a use: a journey's own cap may reach further than its tenant's.
+ALTER TABLE cap_usage ADD COLUMN keep interval NOT NULL DEFAULT '0';
 
 -- Hints are looked up by their execution: at most one to each waits.
 CREATE INDEX outbox_by_execution ON outbox (workflow_id);

@@ -19,10 +19,9 @@ from activities.campaigns import CampaignActivities
 from activities.composing import Composer
 from activities.contracts.campaigns import PageInput, PageResult, PageStep, Progress, RunInput
 from activities.doors import Doors
-from tests.activities.sending_bench import account
+from tests.activities.sending_bench import PUBLIC_URL, SIGNER, account
 from tests.relay.ledger import Ledger
 from tests.relay.runs import SMS, add_contacts, add_run, freeze_all, outcomes, run_row
-from waypost.messaging.link_tokens import LinkSigner
 from waypost.messaging.provider import Credentials, ProviderAccount, Sender
 from waypost.messaging.values import Channel, FeedKind, Lane, ProviderKind
 from waypost.providers.accounts import open_sender
@@ -53,7 +52,7 @@ class CampaignBench:
         pages = Pages(
             app=self.app,
             relay=self.relay,
-            composer=CampaignComposer(Composer(self.app), LinkSigner("a" * 32), "https://news.example.com"),
+            composer=CampaignComposer(Composer(self.app, SIGNER, PUBLIC_URL), SIGNER, PUBLIC_URL),
             doors=self.doors,
             calls=Calls(app=self.app, relay=self.relay, budgets=budgets, process="test"),
         )

@@ -19,10 +19,13 @@ from activities.contracts.sending import SendInput, SendResult
 from activities.doors import Doors
 from activities.sending import SendActivities
 from tests.relay.ledger import Ledger
+from waypost.messaging.link_tokens import LinkSigner
 from waypost.messaging.provider import Credentials, ProviderAccount, ProviderReply, RenderedMessage, ReplyKind
 from waypost.messaging.values import FeedKind, Lane, Mode, ProviderKind
 from waypost.store.database import Database
 
+SIGNER = LinkSigner("a" * 32)
+PUBLIC_URL = "https://news.example.com"
 CONTENT = {"content": {"channel": "email", "subject": "Hello", "text": "Hello {{ data.name | default: 'you' }}"}}
 BROKEN = {"content": {"channel": "email", "subject": "Hello", "text": "Hello {{ data.nobody }}"}}
 
@@ -99,7 +102,12 @@ class Bench:
         self.doors = Doors(self._account, self._open, width=width)
         self.unusable: Exception | None = None
         self.activities = SendActivities(
-            app=app, relay=relay, composer=Composer(app), doors=self.doors, budgets=self.budgets, process="test"
+            app=app,
+            relay=relay,
+            composer=Composer(app, SIGNER, PUBLIC_URL),
+            doors=self.doors,
+            budgets=self.budgets,
+            process="test",
         )
 
     async def prepare(self) -> None:

@@ -65,7 +65,7 @@ def judge(
             suppression=around.suppressed.get(asked.channel),
             consent=word if isinstance(word, bool) else None,
             primary=asked.primary,
-            topic=_topic(asked.step, around, person),
+            topic=_topic(asked.step, around, person) if marketing else None,
             rules=_rules(journey, around) if marketing else FREE_RULES,
             zone=person.time_zone,
             channel=asked.channel,

@@ -17,6 +17,7 @@ from waypost.messaging.rules import (
     next_in_window,
 )
 from waypost.messaging.values import (
+    ARRIVED,
     AccountState,
     Channel,
     Delivery,
@@ -57,13 +58,17 @@ _HELD_RECHECK = timedelta(seconds=1)
 """A row of a suspended tenant, paused account or paused run is not dispatched at all; this dates one that raced.
 Short, for such a row waits so long after a resume."""
 
+_PAUSED_RECHECK = timedelta(minutes=10)
+"""What a paused journey holds is looked at again so often; a resume moves the rows of who is still in it."""
+
+JOURNEY_PAUSED = "journey_paused"
+"""Why a paused journey's message waits; a resume ends it, and what is late by it is judged then."""
+
 LATE_NEEDS_APPROVAL = "late_needs_approval"
 """Why a late message waits whose tenant wants to be asked; a release ends it."""
 
 FREQUENCY_CAP = "frequency_cap"
 """Why a recipient is skipped who had as much as the tenant's caps allow: the claim says so as well as the gate."""
-
-_DELIVERED = frozenset({Delivery.DELIVERED, Delivery.OPENED, Delivery.CLICKED})
 
 _MARKETING_ONLY = frozenset({SuppressionReason.UNSUBSCRIBED})
 """Leaving newsletters does not stop receipts and login codes; every other suppression stops everything."""
@@ -132,6 +137,8 @@ class GateFacts:
     zone: str | None = None
     """The contact's."""
     channel: Channel = Channel.EMAIL
+    journey_paused: bool = False
+    """Of a journey's message that only the dispatcher drives."""
     sent_at: Sequence[datetime] = ()
     """When the contact was written to on this channel, as far as caps look back; `sent_at_any`: on any channel."""
     sent_at_any: Sequence[datetime] = ()
@@ -157,7 +164,7 @@ def _refusal(facts: GateFacts) -> Refuse | None:
         return Refuse(Outcome.SKIPPED, "primary_delivered")
     if unwanted := _word_against_it(facts):
         return Refuse(Outcome.SUPPRESSED, unwanted)
-    if facts.late_policy == "skip" and _is_late(facts):
+    if facts.late_policy == "skip" and not facts.journey_paused and _is_late(facts):
         return Refuse(Outcome.SKIPPED, "late")
     return None
 
@@ -202,6 +209,8 @@ def _hold(facts: GateFacts) -> Defer | None:
         return Defer(facts.now + _HELD_RECHECK, "account_paused")
     if facts.run in _RUN_WAITS:
         return Defer(facts.now + _HELD_RECHECK, _RUN_WAITS[facts.run])
+    if facts.journey_paused:
+        return Defer(facts.now + _PAUSED_RECHECK, JOURNEY_PAUSED)
     if facts.now < facts.due_at:
         return Defer(facts.due_at, "not_due")
     if facts.late_policy == "ask" and _is_late(facts):
@@ -255,7 +264,7 @@ def _cap(facts: GateFacts) -> Refuse | None:
 
 
 def _primary_arrived(primary: PrimaryFacts) -> bool:
-    return primary.delivery in _DELIVERED and not (primary.bounced or primary.undeliverable)
+    return primary.delivery in ARRIVED and not (primary.bounced or primary.undeliverable)
 
 
 def _is_late(facts: GateFacts) -> bool:

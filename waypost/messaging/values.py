@@ -75,6 +75,10 @@ class Delivery(StrEnum):
     CLICKED = "clicked"
 
 
+ARRIVED = frozenset({Delivery.DELIVERED, Delivery.OPENED, Delivery.CLICKED})
+"""The message is in its recipient's mailbox or on their phone."""
+
+
 class AttemptState(StrEnum):
     """The states of one try to hand a message to a provider (DESIGN "Attempts")."""
 

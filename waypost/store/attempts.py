@@ -130,11 +130,15 @@ WHERE tenant_id = %(tenant)s AND id = %(attempt)s AND month = %(month)s AND reco
 """
 
 # The fallback's clock starts. So many a tenant wait in their primary's execution; beyond that the row alone waits, for
-# executions are bounded, and is dispatched on its own when it is due.
+# executions are bounded, and is dispatched on its own when it is due; so is a journey's, always. Its send_at says when
+# it was due first.
 _START_FALLBACK = """
 UPDATE messages f SET
     due_at = waypost_now() + CASE WHEN p.outcome = 'failed' THEN interval '0' ELSE p.fallback_after END,
-    phase = CASE WHEN (SELECT count(*) FROM (SELECT FROM messages w WHERE w.tenant_id = %(tenant)s
+    send_at = CASE WHEN f.enrollment_id IS NULL THEN f.send_at ELSE
+              waypost_now() + CASE WHEN p.outcome = 'failed' THEN interval '0' ELSE p.fallback_after END END,
+    phase = CASE WHEN f.enrollment_id IS NOT NULL THEN 'ready'
+                 WHEN (SELECT count(*) FROM (SELECT FROM messages w WHERE w.tenant_id = %(tenant)s
                        AND w.phase = 'waiting' AND w.due_at IS NOT NULL LIMIT 1000) waiting) < 1000
                  THEN 'waiting' ELSE 'ready' END
 FROM messages p

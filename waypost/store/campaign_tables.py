@@ -1,6 +1,6 @@
 """Audiences', campaigns' and runs' tables as SQLModel sees them. The migrations make them, tests compare."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Double,
     Identity,
     Integer,
+    Interval,
     LargeBinary,
     SmallInteger,
     Text,
@@ -279,3 +280,4 @@ class CapUsageRow(SQLModel, table=True):
     contact_id: UUID = key()
     sent_at: list[datetime] = filled(ARRAY(AT))
     channels: list[str] = filled(ARRAY(Text))
+    keep: timedelta = filled(Interval)

@@ -7,7 +7,7 @@ contact id, then messages. So take and give back before messages are locked.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -25,18 +25,20 @@ _LONGEST_CLAIM = timedelta(minutes=1)
 
 # The conflicting row is locked and read as it is by then, whatever the statement's snapshot says; a use that was
 # committed meanwhile, and may be dated later, counts. A contact that is being deleted is passed over: waiting for its
-# deleter, who waits for messages, could be for ever.
+# deleter, who waits for messages, could be for ever. Uses are kept as long as anybody looked back who counted: a
+# journey's own cap may reach further than its tenant's.
 _TAKE = """
 WITH asked AS MATERIALIZED (
     SELECT c.id FROM unnest(%(contacts)s::uuid[]) AS a (id) CROSS JOIN LATERAL (
         SELECT id FROM contacts WHERE tenant_id = %(tenant)s AND id = a.id LIMIT 1 FOR KEY SHARE SKIP LOCKED) c
 )
-INSERT INTO cap_usage AS u (tenant_id, contact_id, sent_at, channels)
-SELECT %(tenant)s, id, ARRAY[waypost_now()], ARRAY[%(channel)s::text] FROM asked ORDER BY id
-ON CONFLICT (tenant_id, contact_id) DO UPDATE SET (sent_at, channels) = (
-    SELECT array_agg(o.at ORDER BY o.place) || waypost_now(), array_agg(o.channel ORDER BY o.place) || %(channel)s::text
+INSERT INTO cap_usage AS u (tenant_id, contact_id, sent_at, channels, keep)
+SELECT %(tenant)s, id, ARRAY[waypost_now()], ARRAY[%(channel)s::text], %(keep)s FROM asked ORDER BY id
+ON CONFLICT (tenant_id, contact_id) DO UPDATE SET (sent_at, channels, keep) = (
+    SELECT array_agg(o.at ORDER BY o.place) || waypost_now(),
+           array_agg(o.channel ORDER BY o.place) || %(channel)s::text, GREATEST(u.keep, %(keep)s::interval)
     FROM unnest(u.sent_at, u.channels) WITH ORDINALITY AS o (at, channel, place)
-    WHERE o.at > waypost_now() - %(keep)s::interval)
+    WHERE o.at > waypost_now() - GREATEST(u.keep, %(keep)s::interval))
 WHERE NOT EXISTS (
     SELECT FROM unnest(%(limits)s::int[], %(periods)s::interval[], %(channels)s::text[]) AS c (most, period, channel)
     WHERE (SELECT count(*) FROM unnest(u.sent_at, u.channels) AS o (at, channel)
@@ -56,8 +58,8 @@ async def take_caps(
 ) -> set[UUID]:
     """Count one message more to each of `contacts` that may have one; those that may.
 
-    `caps` are all of the tenant's; without any nothing is counted. With `ignore` they are counted against, not asked.
-    A contact that is gone is not among the result.
+    `caps` are all of the tenant's, and a journey's own; without any nothing is counted. With `ignore` they are counted
+    against, not asked. A contact that is gone is not among the result.
     """
     if not caps:
         return set(contacts)
@@ -129,6 +131,19 @@ async def give_back_caps_of_voided(connection: Connection, messages: Sequence[tu
     """What was counted for the last attempts of `messages` (tenant, id), where those are void. As any role."""
     values = {"tenants": [tenant for tenant, _ in messages], "messages": [message for _, message in messages]}
     await _give_back(connection, await (await connection.execute(_VOIDED, values)).fetchall())
+
+
+_OF_ATTEMPT = """
+SELECT m.tenant_id, m.contact_id, m.channel, a.claimed_at
+FROM attempts a JOIN messages m ON m.tenant_id = a.tenant_id AND m.id = a.message_id
+WHERE a.tenant_id = %s AND a.id = %s AND a.month = %s AND (a.state || '') IN ('in_flight', 'unknown')
+  AND m.contact_id IS NOT NULL
+"""
+
+
+async def give_back_caps_of_attempt(connection: Connection, *, tenant: UUID, attempt: UUID, month: date) -> None:
+    """What was counted for an attempt that is about to become void; nothing where its end is known already."""
+    await _give_back(connection, await (await connection.execute(_OF_ATTEMPT, (tenant, attempt, month))).fetchall())
 
 
 async def _give_back(connection: Connection, uses: Iterable[tuple[UUID, UUID, str, datetime | None]]) -> None:

@@ -1,4 +1,4 @@
-"""What follows from applied events beside the ledger itself: suppressions, soft bounces, fallbacks, probes.
+"""What follows from applied events beside the ledger itself: suppressions, soft bounces, fallbacks, receipts, probes.
 
 Run in the transaction that applies the events, so that either all of it is true or none.
 """
@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from waypost.messaging.addresses import address_key
 from waypost.messaging.evidence import LedgerMessage
 from waypost.messaging.ids import suppression_id
-from waypost.messaging.values import Channel, EventKind, Outcome, SuppressionReason
+from waypost.messaging.values import ARRIVED, Channel, EventKind, Outcome, SuppressionReason
 
 Connection = AsyncConnection[Any]
 
@@ -35,6 +35,9 @@ class Change:
     after: LedgerMessage
     happened: tuple[tuple[EventKind, bool, datetime], ...]
     """(kind, permanent, occurred_at) of each event."""
+    enrollment_id: UUID | None = None
+    visit: int | None = None
+    """Of a journey's primary message: which visit of its enrollment it is of."""
     machine_opened: bool = False
     """A mail provider's proxy fetched its images, which tells nothing of the reader."""
 
@@ -60,6 +63,17 @@ class Change:
         return (after.bounced or after.undeliverable) and not (before.bounced or before.undeliverable)
 
     @property
+    def receipts(self) -> list[str]:
+        """What its enrollment is told: kinds of journeys' receipts, a delivery before what took it back."""
+        before, after = self.before.status, self.after.status
+        told = {
+            "delivered": after.delivery in ARRIVED and before.delivery not in ARRIVED,
+            "bounced": after.bounced and not before.bounced,
+            "failed": after.undeliverable and not before.undeliverable,
+        }
+        return [kind for kind, is_new in told.items() if is_new]
+
+    @property
     def address_key(self) -> str:
         """The address as suppressions know it."""
         return address_key(self.channel, self.address)
@@ -71,7 +85,8 @@ async def apply_effects(connection: Connection, changes: Sequence[Change], *, si
     await suppress(connection, [found for change in changes for found in _suppressions(change)])
     await _count_soft_bounces(connection, changes)
     await _clear_soft_bounces(connection, changes)
-    return await _tell_fallbacks(connection, changes, signal=signal)
+    fallbacks = await _tell_fallbacks(connection, changes, signal=signal)
+    return await _tell_enrollments(connection, changes) or fallbacks
 
 
 _MACHINE_OPENED = """
@@ -219,7 +234,8 @@ async def _clear_soft_bounces(connection: Connection, changes: Sequence[Change])
 
 
 # The clock of a fallback starts when its primary is known to be out there, and runs out when it is known not to arrive.
-# One that is `ready` and untouched waits out its clock without an execution (so many a tenant may wait in one).
+# One that is `ready` and untouched waits out its clock without an execution (so many a tenant may wait in one, and none
+# of a journey's).
 _TELL_FALLBACKS = """
 WITH told AS (
     SELECT * FROM unnest(%(tenants)s::uuid[], %(messages)s::uuid[], %(sources)s::text[], %(source_ids)s::uuid[],
@@ -228,7 +244,10 @@ WITH told AS (
 ), started AS (
     UPDATE messages f
     SET due_at = CASE WHEN t.lost THEN LEAST(f.due_at, waypost_now())
-                      ELSE COALESCE(f.due_at, waypost_now() + p.fallback_after) END
+                      ELSE COALESCE(f.due_at, waypost_now() + p.fallback_after) END,
+        send_at = CASE WHEN f.enrollment_id IS NULL THEN f.send_at WHEN t.lost THEN LEAST(f.due_at, waypost_now())
+                       ELSE COALESCE(f.due_at, waypost_now() + p.fallback_after) END,
+        phase = CASE WHEN f.enrollment_id IS NULL THEN f.phase ELSE 'ready' END
     FROM told t JOIN messages p ON p.tenant_id = t.tenant_id AND p.id = t.id
     WHERE (t.sent OR t.lost) AND f.tenant_id = t.tenant_id AND f.source = t.source AND f.source_id = t.source_id
       AND f.part = 'fallback' AND (f.phase = 'waiting' OR t.lost AND f.phase = 'ready' AND f.dispatches = 0)
@@ -236,7 +255,7 @@ WITH told AS (
 INSERT INTO outbox (workflow_id, signal)
 SELECT 'message/' || t.id, %(signal)s
 FROM told t JOIN messages f ON f.tenant_id = t.tenant_id AND f.source = t.source AND f.source_id = t.source_id
-WHERE f.part = 'fallback' AND f.phase = 'waiting'
+WHERE f.part = 'fallback' AND f.phase = 'waiting' AND f.enrollment_id IS NULL
 """
 
 
@@ -255,6 +274,40 @@ async def _tell_fallbacks(connection: Connection, changes: Sequence[Change], *, 
     }
     await connection.execute(_TELL_FALLBACKS, values)
     return True
+
+
+# Nothing is locked: whoever decides about the enrollment looks into its inbox again after having said what it awaits.
+_TELL_ENROLLMENTS = """
+WITH told AS (
+    INSERT INTO enrollment_inbox (tenant_id, enrollment_id, kind, detail)
+    SELECT e.tenant_id, e.id, 'receipt', jsonb_build_object('visit', r.visit, 'kind', r.kind)
+    FROM unnest(%(tenants)s::uuid[], %(enrollments)s::uuid[], %(visits)s::int[], %(kinds)s::text[]) WITH ORDINALITY
+        AS r (tenant_id, id, visit, kind, place)
+    CROSS JOIN LATERAL (
+        SELECT tenant_id, id FROM enrollments
+        WHERE tenant_id = r.tenant_id AND id = r.id AND (state || '') = 'open' LIMIT 1) e
+    ORDER BY r.place
+    RETURNING tenant_id, enrollment_id
+), awaiting AS (
+    SELECT array_agg(DISTINCT e.id) AS ids FROM told t CROSS JOIN LATERAL (
+        SELECT id FROM enrollments WHERE tenant_id = t.tenant_id AND id = t.enrollment_id AND awaits_any LIMIT 1) e
+)
+SELECT waypost_wake(ids) FROM awaiting WHERE ids IS NOT NULL
+"""
+
+
+async def _tell_enrollments(connection: Connection, changes: Sequence[Change]) -> bool:
+    """Journeys hear of what became of their messages; those that may go on by it now are woken. True: some are."""
+    told = [(change, kind) for change in changes if change.visit is not None for kind in change.receipts]
+    if not told:
+        return False
+    values = {
+        "tenants": [change.tenant_id for change, _ in told],
+        "enrollments": [change.enrollment_id for change, _ in told],
+        "visits": [change.visit for change, _ in told],
+        "kinds": [kind for _, kind in told],
+    }
+    return await (await connection.execute(_TELL_ENROLLMENTS, values)).fetchone() is not None
 
 
 _TELL_PROBES = """

@@ -7,7 +7,7 @@ everybody: attempts by (tenant, message, number), then messages by (tenant, id).
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -145,7 +145,8 @@ FOR NO KEY UPDATE OF a
 """
 
 _LOCK_MESSAGES = """
-SELECT m.tenant_id, m.id, m.channel, m.address, m.source, m.source_id, m.fallback_after,
+SELECT m.tenant_id, m.id, m.channel, m.address, m.source, m.source_id, m.fallback_after, m.enrollment_id,
+       CASE WHEN m.enrollment_id IS NOT NULL AND m.part = 'primary' THEN (m.metadata ->> 'visit')::integer END,
        m.outcome, m.outcome_reason, m.delivery, m.bounced, m.complained, m.undeliverable
 FROM unnest(%b::uuid[], %b::uuid[]) AS k (tenant_id, id)
 JOIN messages m ON m.tenant_id = k.tenant_id AND m.id = k.id
@@ -322,14 +323,14 @@ async def _lock_messages(connection: Connection, keys: tuple[list[UUID], list[UU
 
 
 def _change(row: tuple[Any, ...], attempts: tuple[LedgerAttempt, ...], events: Sequence[Taken]) -> Change:
-    tenant, message, channel, address, source, source_id, fallback_after, outcome, reason, *status = row
+    tenant, message, channel, address, source, source_id, fallback_after, enrollment, visit = row[:9]
+    outcome, reason, *status = row[9:]
     before = LedgerMessage(
         outcome=Outcome(outcome) if outcome else None,
         outcome_reason=reason,
         status=DeliveryStatus(Delivery(status[0]), *status[1:]),
         attempts=attempts,
     )
-    fallback: timedelta | None = fallback_after
     return Change(
         tenant_id=tenant,
         message_id=message,
@@ -337,7 +338,9 @@ def _change(row: tuple[Any, ...], attempts: tuple[LedgerAttempt, ...], events: S
         address=address,
         source=source,
         source_id=source_id,
-        has_fallback=fallback is not None,
+        has_fallback=fallback_after is not None,
+        enrollment_id=enrollment,
+        visit=visit,
         before=before,
         after=weigh(before, [event.as_evidence() for event in events]),
         happened=tuple((event.kind, event.permanent, event.occurred_at) for event in events),

@@ -29,6 +29,7 @@ class MessageRow:
     part: str
     primary_id: UUID | None
     fallback_id: UUID | None
+    enrollment_id: UUID | None
     class_: str
     mode: str
     channel: str
@@ -125,12 +126,13 @@ class Filter:
     source: str | None = None
     tag: str | None = None
     contact_id: UUID | None = None
+    enrollment_id: UUID | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
 
 
 _COLUMNS = """
-SELECT m.id, m.source, m.source_id, m.part, m.primary_id, m.class AS class_, m.mode, m.channel,
+SELECT m.id, m.source, m.source_id, m.part, m.primary_id, m.enrollment_id, m.class AS class_, m.mode, m.channel,
        c.external_id AS contact, m.address, s.key AS sender, m.account_id, a.name AS account,
        t.key AS template, m.template_version, m.tags, m.metadata, m.fallback_after, m.unknown_policy, m.phase,
        m.hold_reason, m.due_at, m.send_at, m.late_approved_at, m.expires_at, m.dispatched_at, m.dispatches,
@@ -209,6 +211,7 @@ def _conditions(which: Filter, after: Place | None) -> tuple[list[sql.SQL], dict
         "source": (which.source, sql.SQL("m.source = %(source)s")),
         "tag": (which.tag, sql.SQL("m.tags @> ARRAY[%(tag)s::text]")),
         "contact": (which.contact_id, sql.SQL("m.contact_id = %(contact)s")),
+        "enrollment": (which.enrollment_id, sql.SQL("m.enrollment_id = %(enrollment)s")),
         "from": (which.created_after, sql.SQL("m.created_at >= %(from)s")),
         "to": (which.created_before, sql.SQL("m.created_at < %(to)s")),
         "after": (after and after.created_at, sql.SQL("(m.created_at, m.id) < (%(after)s, %(after_id)s)")),

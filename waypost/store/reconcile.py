@@ -50,7 +50,7 @@ async def lose_in_flight(connection: Connection, *, age: timedelta, limit: int) 
 
 
 # What a void leaves of its message: it is tried again, unless it must not be. A primary whose fallback waits still has
-# its execution, which is told by a signal instead of the dispatcher.
+# its execution, which is told by a signal instead of the dispatcher (a journey's never has).
 _SETTLE_VOIDED = """
 WITH voided AS (
     SELECT * FROM unnest(%(tenants)s::uuid[], %(messages)s::uuid[]) AS v (tenant_id, message_id)
@@ -62,7 +62,7 @@ WITH voided AS (
                 WHEN m.cancel_requested_at IS NOT NULL THEN 'cancelled_by_caller'
                 WHEN m.expires_at <= waypost_now() THEN 'expired' END AS reason,
            EXISTS (SELECT FROM messages f WHERE f.tenant_id = m.tenant_id AND f.primary_id = m.id
-                   AND f.phase = 'waiting') AS driven
+                   AND f.phase = 'waiting') AND m.enrollment_id IS NULL AS driven
     FROM voided v
     JOIN messages m ON m.tenant_id = v.tenant_id AND m.id = v.message_id
     JOIN tenants t ON t.id = m.tenant_id
@@ -196,7 +196,10 @@ WITH given_up AS (
     FROM assumed s WHERE m.tenant_id = s.tenant_id AND m.id = s.message_id AND m.outcome IS NULL
     RETURNING m.tenant_id, m.id, m.fallback_after
 ), started AS (
-    UPDATE messages f SET due_at = waypost_now() + c.fallback_after FROM closed c
+    UPDATE messages f SET due_at = waypost_now() + c.fallback_after,
+           phase = CASE WHEN f.enrollment_id IS NULL THEN f.phase ELSE 'ready' END,
+           send_at = CASE WHEN f.enrollment_id IS NULL THEN f.send_at ELSE waypost_now() + c.fallback_after END
+    FROM closed c
     WHERE f.tenant_id = c.tenant_id AND f.primary_id = c.id AND f.phase = 'waiting' AND f.due_at IS NULL
 )
 SELECT count(*) FROM assumed

@@ -3,7 +3,7 @@
 Functions run inside the caller's transaction, as waypost_app for one tenant, and never commit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb  # noqa: F401 - registers jsonb loading
 
-from waypost.messaging.values import Outcome
+from waypost.messaging.values import Outcome, Phase
+from waypost.store.journey_rules import JourneyRules, load_rules
 
 Connection = AsyncConnection[Any]
 
@@ -50,6 +51,9 @@ class LoadedMessage:
     tenant_weight: float
     late_policy: str
     late_after: timedelta
+    enrollment_id: UUID | None
+    """Of a journey's message."""
+    topic_id: UUID | None
     account_id: UUID
     account_kind: str
     account_state: str
@@ -59,6 +63,7 @@ class LoadedMessage:
     sender_reply_to: str | None
     configuration_set: str | None
     messaging_service: str | None
+    contact_id: UUID | None
     contact_external_id: str | None
     contact_email: str | None
     contact_phone: str | None
@@ -77,10 +82,13 @@ class LoadedMessage:
     open_attempt_claimed_at: datetime | None
     second_try_used: bool
     """Of a login code: its first try has been given up for a second one."""
+    journey: JourneyRules | None = None
+    """Of a journey's message."""
 
 
 # Each join is a LATERAL with LIMIT 1: a plan made while the tables were small stays a look-up by the whole key. The
-# message comes first, MATERIALIZED, for lower() of a joined column would keep row security from using the index.
+# message comes first, MATERIALIZED, for lower() of a joined column would keep row security from using the index. A
+# journey's message says by send_at alone when it was meant for: also its fallback, once that is dated.
 _LOAD = """
 WITH m AS MATERIALIZED (
     SELECT *, waypost_month(created_at) AS month,
@@ -89,14 +97,17 @@ WITH m AS MATERIALIZED (
 )
 SELECT waypost_now() AS now, m.tenant_id, m.id, m.month, m.phase, m.outcome, m.part, m.lane, m.class AS class_,
        m.channel, m.address, m.payload, m.template_id, m.template_version, m.due_at, m.expires_at,
-       GREATEST(m.send_at, m.created_at, m.late_approved_at) + COALESCE(p.fallback_after, interval '0') AS meant_for,
+       CASE WHEN m.enrollment_id IS NULL
+            THEN GREATEST(m.send_at, m.created_at, m.late_approved_at) + COALESCE(p.fallback_after, interval '0')
+            ELSE GREATEST(COALESCE(m.send_at, m.created_at), m.late_approved_at) END AS meant_for,
        m.cancel_requested_at, m.fallback_after, m.attempts,
        COALESCE(m.unknown_policy, t.unknown_policy) AS unknown_policy,
        t.name AS tenant_name, t.state AS tenant_state, t.weight AS tenant_weight, t.late_policy, t.late_after,
-       m.account_id, a.kind AS account_kind, a.state AS account_state, a.feed AS account_feed,
+       m.enrollment_id, m.topic_id, m.account_id, a.kind AS account_kind,
+       a.state AS account_state, a.feed AS account_feed,
        s.address AS from_address, s.name AS from_name, s.reply_to AS sender_reply_to,
        s.configuration_set, s.messaging_service,
-       c.external_id AS contact_external_id, c.email AS contact_email, c.phone AS contact_phone,
+       m.contact_id, c.external_id AS contact_external_id, c.email AS contact_email, c.phone AS contact_phone,
        c.locale AS contact_locale, c.time_zone AS contact_time_zone, c.attributes AS contact_attributes,
        (c.consent ->> m.channel)::boolean AS consent,
        m.contact_id IS NOT NULL AND c.id IS NULL AS contact_deleted,
@@ -131,10 +142,13 @@ LEFT JOIN LATERAL (
 
 
 async def load(connection: Connection, *, tenant: UUID, message: UUID) -> LoadedMessage | None:
-    """Everything about one message in one statement; None when the tenant has no such message."""
+    """Everything about one message in one statement (of a journey's in two); None: the tenant has no such message."""
     async with connection.cursor(row_factory=class_row(LoadedMessage)) as cursor:
         await cursor.execute(_LOAD, (tenant, message))
-        return await cursor.fetchone()
+        loaded = await cursor.fetchone()
+    if loaded is None or loaded.enrollment_id is None:
+        return loaded
+    return replace(loaded, journey=await load_rules(connection, tenant=tenant, message=message))
 
 
 _TEMPLATE_CONTENT = """
@@ -155,9 +169,10 @@ async def template_content(connection: Connection, *, tenant: UUID, template: UU
 # The row waits, not the execution. `due_at` is in the future, so that this execution has closed before the next starts;
 # where the wait is a length of time it counts from now, for the message may have been loaded many seconds ago. Here and
 # in the refusal `attempts` is what was loaded: a claim since then means that another run has the message in hand.
+# A journey's message that its own execution comes back to stays `waiting`, out of the dispatcher's sight.
 _PUT_BACK = """
 WITH back AS (
-    UPDATE messages SET phase = 'ready', hold_reason = %(reason)s, dispatched_at = NULL,
+    UPDATE messages SET phase = %(phase)s, hold_reason = %(reason)s, dispatched_at = NULL,
            due_at = GREATEST(COALESCE(%(until)s, waypost_now() + %(wait)s), waypost_now() + interval '200 ms')
     WHERE tenant_id = %(tenant)s AND id = %(message)s AND outcome IS NULL
       AND (phase || '') IN ('ready', 'dispatched', 'waiting') AND attempts = %(attempts)s
@@ -179,10 +194,11 @@ async def put_back(
     reason: str,
     until: datetime | None = None,
     wait: timedelta | None = None,
+    phase: Phase = Phase.READY,
 ) -> datetime | None:
     """Give the message back to its row until a time or for a while, and store the verdict; when it is due again.
 
-    None when it is not ours to give back any more.
+    None when it is not ours to give back any more. `phase` waiting: who drives it now will do so again.
     """
     values = {
         "tenant": tenant,
@@ -191,12 +207,14 @@ async def put_back(
         "until": until,
         "wait": wait,
         "reason": reason,
+        "phase": phase,
     }
     row = await (await connection.execute(_PUT_BACK, values)).fetchone()
     return row[0] if row else None
 
 
-# A fallback whose primary ends without being sent is due at once.
+# A fallback whose primary ends without being sent is due at once. A journey's is the dispatcher's from then on, for its
+# enrollment's execution does not wait for it.
 _REFUSE = """
 WITH refused AS (
     UPDATE messages SET phase = 'closed', outcome = %(outcome)s, outcome_reason = %(reason)s,
@@ -205,7 +223,10 @@ WITH refused AS (
       AND attempts = %(attempts)s
     RETURNING tenant_id, id
 ), due AS (
-    UPDATE messages f SET due_at = waypost_now() FROM refused r
+    UPDATE messages f SET due_at = waypost_now(),
+           phase = CASE WHEN f.enrollment_id IS NULL THEN f.phase ELSE 'ready' END,
+           send_at = CASE WHEN f.enrollment_id IS NULL THEN f.send_at ELSE waypost_now() END
+    FROM refused r
     WHERE f.tenant_id = r.tenant_id AND f.primary_id = r.id AND f.phase = 'waiting' AND f.outcome IS NULL
 )
 INSERT INTO verdicts (tenant_id, message_id, verdict, reason, outcome)

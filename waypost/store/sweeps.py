@@ -60,7 +60,8 @@ async def cancel_of_closed_tenants(connection: Connection, *, limit: int) -> int
     return await _end(connection, rows, outcome=Outcome.CANCELLED, reason="tenant_closed")
 
 
-# A fallback that waits for such a message is due at once; its gate says what becomes of it. A row may have an attempt
+# A fallback that waits for such a message is due at once; its gate says what becomes of it (a journey's is ready from
+# then on, and meant for then: nobody waits with it). A row may have an attempt
 # that is out there after all (a login code's first try that was given up, an orphan's): then it is maybe_sent. The rows
 # are locked by now, so that no claim comes in between.
 _END = """
@@ -75,7 +76,10 @@ WITH ended AS (
     WHERE m.tenant_id = s.tenant_id AND m.id = s.id
     RETURNING m.tenant_id, m.id, m.outcome
 ), due AS (
-    UPDATE messages f SET due_at = waypost_now() FROM ended e
+    UPDATE messages f SET due_at = waypost_now(),
+           phase = CASE WHEN f.enrollment_id IS NULL THEN f.phase ELSE 'ready' END,
+           send_at = CASE WHEN f.enrollment_id IS NULL THEN f.send_at ELSE waypost_now() END
+    FROM ended e
     WHERE f.tenant_id = e.tenant_id AND f.primary_id = e.id AND f.phase = 'waiting'
       AND NOT f.id = ANY(%(messages)s::uuid[])
 )
@@ -96,7 +100,8 @@ async def _end(connection: Connection, rows: Sequence[tuple[Any, ...]], *, outco
     return len(rows)
 
 
-# The execution that waited with it has ended or is gone: the dispatcher starts one of its own, under its own id.
+# The execution that waited with it has ended or is gone, or a journey's that should have sent it: the dispatcher starts
+# one of its own, under its own id.
 # Tenant by tenant, for so the index has them.
 _LOST_FALLBACKS = """
 WITH found AS MATERIALIZED (
@@ -115,7 +120,7 @@ SELECT count(*) FROM taken
 
 
 async def take_over_fallbacks(connection: Connection, *, grace: timedelta, limit: int) -> int:
-    """Waiting fallbacks that nobody sent `grace` after they were due become ready; how many."""
+    """Waiting fallbacks and journeys' messages that nobody sent `grace` after they were due become ready; how many."""
     return await _count(connection, _LOST_FALLBACKS, {"grace": grace, "limit": limit})
 
 
@@ -138,7 +143,10 @@ WITH waiting AS MATERIALIZED (
     FROM found p JOIN messages f ON f.tenant_id = p.tenant_id AND f.id = p.id
     WHERE f.phase = 'waiting' AND f.due_at IS NULL FOR NO KEY UPDATE OF f SKIP LOCKED
 ), dated AS (
-    UPDATE messages f SET due_at = u.due_at FROM undated u
+    UPDATE messages f SET due_at = u.due_at,
+           phase = CASE WHEN f.enrollment_id IS NULL THEN f.phase ELSE 'ready' END,
+           send_at = CASE WHEN f.enrollment_id IS NULL THEN f.send_at ELSE u.due_at END
+    FROM undated u
     WHERE f.tenant_id = u.tenant_id AND f.id = u.id RETURNING f.id
 )
 SELECT count(*) FROM dated
