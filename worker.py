@@ -25,6 +25,8 @@ from activities.campaign_pages import Pages
 from activities.campaigns import CampaignActivities
 from activities.composing import Composer, content_hash
 from activities.doors import Doors
+from activities.journey_webhooks import Webhooks
+from activities.journeys import JourneyActivities
 from activities.sending import SendActivities
 from waypost.logs import configure_logs
 from waypost.messaging.link_tokens import LinkSigner
@@ -32,8 +34,10 @@ from waypost.messaging.provider import LookUp, ProviderAccount, Sender
 from waypost.messaging.values import Lane
 from waypost.providers.accounts import open_look_up, open_sender
 from waypost.providers.deadlines import Deadlines
+from waypost.providers.webhooks import Poster
 from waypost.relay.campaigns import CAMPAIGNS_LOOP, campaign_loops
-from waypost.relay.dispatch import Dispatcher
+from waypost.relay.dispatch import Dispatcher, queue_for
+from waypost.relay.journeys import JOURNEYS_LOOP, journey_loops
 from waypost.relay.loops import Loop, run_loops
 from waypost.relay.placement import Placement
 from waypost.relay.reconcile import OUTBOX_LOOP, Patience, Reach, reconcile_loops
@@ -41,18 +45,28 @@ from waypost.serving import StatusServer, calm_collector
 from waypost.settings import DatabaseSettings, PublicSettings, SecretSettings, TemporalSettings, WorkerSettings
 from waypost.store.accounts import load_account
 from waypost.store.database import Database, DatabaseAway, Role
-from waypost.store.notifications import CAMPAIGNS_CHANNEL, OUTBOX_CHANNEL, TENANTS_CHANNEL, listen, ready_channel
+from waypost.store.notifications import (
+    CAMPAIGNS_CHANNEL,
+    JOURNEYS_CHANNEL,
+    OUTBOX_CHANNEL,
+    TENANTS_CHANNEL,
+    Teller,
+    listen,
+    notify,
+    ready_channel,
+)
 from waypost.store.sealing import Sealer
 from waypost.temporal.client import connect
 from waypost.temporal.workers import QueueWorkers
 from workflows.campaign import CampaignWorkflow
 from workflows.campaign_shard import CampaignShardWorkflow
+from workflows.journey import JourneyWorkflow
 from workflows.message import MessageWorkflow
 
 logger = logging.getLogger("waypost.worker")
 
 _RETRY_S = 0.5
-_LOOPS_TOLD = {OUTBOX_CHANNEL: OUTBOX_LOOP, CAMPAIGNS_CHANNEL: CAMPAIGNS_LOOP}
+_LOOPS_TOLD = {OUTBOX_CHANNEL: OUTBOX_LOOP, CAMPAIGNS_CHANNEL: CAMPAIGNS_LOOP, JOURNEYS_CHANNEL: JOURNEYS_LOOP}
 
 OpenDatabase = Callable[[DatabaseSettings, Role], Database]
 OpenAccount = Callable[[ProviderAccount, Deadlines], Sender]
@@ -87,6 +101,9 @@ class WorkerProcess:
         self._name = f"{socket.gethostname()}/{os.getpid()}"
         self._public_url = PublicSettings().public_url
         self._composer = Composer(self._app, self._signer, self._public_url)
+        self._poster = Poster(allow_private=settings.webhook_allow_private, ca_file=settings.webhook_ca_file)
+        self._webhooks = Webhooks(app=self._app, poster=self._poster, secret_key=secrets.secret_key.get_secret_value())
+        self._teller = Teller(lambda channel: notify(self._relay, channel))
         self._relay_loops = self._make_relay_loops()
         self._doors = Doors(self._load_account, self._open_sender, width=settings.worker_concurrency)
         self._status = StatusServer(self._missing, host=settings.worker_metrics_host, port=settings.worker_metrics_port)
@@ -117,14 +134,11 @@ class WorkerProcess:
             self._placement.run(),
             self._dispatch(),
             run_loops(self._relay_loops),
-            listen(
-                self._relay, [ready_channel(self._lane), TENANTS_CHANNEL, OUTBOX_CHANNEL, CAMPAIGNS_CHANNEL], self._told
-            ),
+            listen(self._relay, [ready_channel(self._lane), TENANTS_CHANNEL, *_LOOPS_TOLD], self._told),
         ]
 
     def _make_relay_loops(self) -> Sequence[Loop]:
-        campaigns = campaign_loops(self._relay, lambda: self._client) if self._lane is Lane.BULK else []
-        return campaigns + reconcile_loops(
+        return self._bulk_loops() + reconcile_loops(
             database=self._relay,
             lane=self._lane,
             patience=Patience.of(self._settings),
@@ -137,6 +151,11 @@ class WorkerProcess:
                 fingerprint=content_hash,
             ),
         )
+
+    def _bulk_loops(self) -> list[Loop]:
+        if self._lane is not Lane.BULK:
+            return []
+        return campaign_loops(self._relay, lambda: self._client) + journey_loops(self._relay, lambda: self._client)
 
     async def _dispatch(self) -> None:
         while True:
@@ -183,16 +202,24 @@ class WorkerProcess:
             budgets=self._budgets,
             process=self._name,
         )
+        journeying = JourneyActivities(
+            app=self._app,
+            webhooks=self._webhooks,
+            tell=self._teller.tell,
+            queue_for=lambda tenant, placement: queue_for(tenant, placement, self._lane),
+        )
         campaigning = CampaignActivities(relay=self._relay, pages=self._pages())
         self._workers = QueueWorkers(
             self._client,
-            workflows=[MessageWorkflow, CampaignWorkflow, CampaignShardWorkflow],
+            workflows=[MessageWorkflow, CampaignWorkflow, CampaignShardWorkflow, JourneyWorkflow],
             activities=[
                 sending.send,
                 campaigning.prepare,
                 campaigning.page,
                 campaigning.decide,
                 campaigning.complete,
+                journeying.decide,
+                journeying.webhook,
             ],
             graceful=timedelta(seconds=self._settings.call_timeout_s + 5),
             width=self._settings.worker_concurrency,
@@ -233,6 +260,8 @@ class WorkerProcess:
         if self._workers is not None:
             await self._workers.close()
         await self._close_budgets()
+        await self._teller.close()
+        await self._poster.close()
         self._doors.close()
         await self._status.close()
         await self._app.close()

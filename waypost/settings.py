@@ -135,6 +135,12 @@ class WorkerSettings(_Group):
     )
     unknown_margin_s: float = Field(default=120, gt=0, description="Margin before absence is proof, in seconds")
     horizon_s: float = Field(default=86400, gt=0, description="An unknown attempt counts as sent after it, in seconds")
+    webhook_allow_private: bool = Field(
+        default=False, description="Let webhooks of journeys post to addresses of private networks too"
+    )
+    webhook_ca_file: str | None = Field(
+        default=None, description="Certificates (PEM) that webhooks of journeys trust instead of the system's"
+    )
     event_retention_days: int = Field(
         default=90, ge=0, description="Provider events, inbound texts and verdicts are kept so many days; 0: for ever"
     )

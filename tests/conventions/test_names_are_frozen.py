@@ -8,13 +8,16 @@ from temporalio import activity, workflow
 
 from activities.campaigns import CampaignActivities
 from activities.contracts.campaigns import Campaigning
+from activities.contracts.journeys import Journeying
 from activities.contracts.sending import SEND_ACTIVITY, Sending
+from activities.journeys import JourneyActivities
 from activities.sending import SendActivities
 from waypost.messaging.values import Lane
 from waypost.stack.temporal import SEARCH_ATTRIBUTES
 from workflows import names
 from workflows.campaign import CampaignWorkflow
 from workflows.campaign_shard import CampaignShardWorkflow
+from workflows.journey import JourneyWorkflow
 from workflows.message import MessageWorkflow
 
 TENANT = UUID("11111111-1111-4111-8111-111111111111")
@@ -45,6 +48,17 @@ def test_names_of_a_campaign() -> None:
         ("complete", "campaign-complete"),
     ):
         for owner in (Campaigning, CampaignActivities):
+            assert activity._Definition.must_from_callable(getattr(owner, step)).name == name
+
+
+def test_names_of_a_journey() -> None:
+    definition = workflow._Definition.must_from_class(JourneyWorkflow)
+    assert definition.name == names.JOURNEY_WORKFLOW == "journey"
+    assert set(definition.signals) == {names.WAKE_SIGNAL} == {"wake"}
+    assert not definition.queries
+    assert not definition.updates
+    for step, name in (("decide", "journey-decide"), ("webhook", "journey-webhook")):
+        for owner in (Journeying, JourneyActivities):
             assert activity._Definition.must_from_callable(getattr(owner, step)).name == name
 
 
