@@ -13,15 +13,16 @@ from uuid import UUID, uuid4
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from api.events import MAX_BATCH as MAX_EVENTS
-from api.events import MOST_AHEAD
+from api.events import MOST_AHEAD, tell_of
 from api.problems import FieldError
 from api.segment_calls import Alias, Call, Group, Identify, Page, Screen, Track
 from api.services import Services
 from waypost.messaging.addresses import normalise_email, normalise_locale, normalise_phone, normalise_time_zone
 from waypost.messaging.content_errors import AddressError
-from waypost.store.contact_events import ContactEvent, Taken, add_events
+from waypost.store.contact_events import ContactEvent, Taken, receive_events
 from waypost.store.contact_merging import merge_contact, present_contacts
 from waypost.store.contact_traits import Connection, Traits, ensure_contacts, tell_contacts
+from waypost.store.event_routing import Routed
 
 MAX_MERGES = 200
 """Contacts that one request makes one; each takes some ten statements."""
@@ -57,24 +58,25 @@ class _Part:
     """What a stretch of calls says."""
 
     said: list[tuple[int, Traits]] = field(default_factory=list)
-    events: list[tuple[int, ContactEvent]] = field(default_factory=list)
+    events: list[ContactEvent] = field(default_factory=list)
     known_as: dict[str, str] = field(default_factory=dict)
     """Who the anonymous contacts are that somebody was identified as."""
     problems: list[CallProblem] = field(default_factory=list)
 
     def who(self) -> set[str]:
         """The contacts that it is about."""
-        return {traits.external_id for _, traits in self.said} | {event.contact for _, event in self.events}
+        return {traits.external_id for _, traits in self.said} | {event.contact for event in self.events}
 
 
 async def take_calls(services: Services, tenant: UUID, calls: Sequence[Placed]) -> list[CallProblem]:
     """Store what the calls say; what was wrong with those of which not all was taken."""
-    problems: list[CallProblem] = []
-    merges = _Merges()
     async with services.app_db.transaction(tenant) as connection:
+        intake = _Intake(connection, tenant)
         for _, stretch in groupby(calls, key=_stretch):
-            problems += await _take_stretch(connection, tenant, list(stretch), merges)
-    return problems
+            await intake.take(list(stretch))
+    for routed in intake.routed:
+        tell_of(routed, services.teller)
+    return intake.problems
 
 
 def _stretch(one: Placed) -> int:
@@ -83,37 +85,66 @@ def _stretch(one: Placed) -> int:
     return place if isinstance(call, Alias) else -1
 
 
-class _Merges:
-    """How many contacts a request may still make one."""
+class _Intake:
+    """One request's calls on their way into the database."""
 
-    def __init__(self) -> None:
-        self._left = MAX_MERGES
+    def __init__(self, connection: Connection, tenant: UUID) -> None:
+        self.problems: list[CallProblem] = []
+        self.routed: list[Routed] = []
+        self._connection = connection
+        self._tenant = tenant
+        self._merges_left = MAX_MERGES
 
-    def take(self) -> bool:
-        """Whether one more may be."""
-        self._left -= 1
-        return self._left >= 0
+    async def take(self, calls: Sequence[Placed]) -> None:
+        """Take an alias, or a stretch of other calls."""
+        place, first = calls[0]
+        if isinstance(first, Alias):
+            await self._alias(place, first)
+            return
+        part = _read(calls)
+        self.problems += part.problems
+        await ensure_contacts(self._connection, self._tenant, part.who())
+        await self._tell(part.said)
+        for anonymous in sorted(await present_contacts(self._connection, self._tenant, part.known_as)):
+            if self._may_merge():
+                await self._merge(anonymous, part.known_as[anonymous])
+        for start in range(0, len(part.events), MAX_EVENTS):
+            await self._add(part.events[start : start + MAX_EVENTS])
 
+    async def _alias(self, place: int, alias: Alias) -> None:
+        if self._may_merge():
+            await self._merge(alias.previous, alias.external_id)
+            await self._merge(alias.anonymous_previous, alias.external_id)
+            return
+        advice = f"A request makes at most {MAX_MERGES} contacts one; send the others by themselves."
+        self._refuse(place, "validation_failed", FieldError(field="type", message=advice, bound=MAX_MERGES))
 
-async def _take_stretch(
-    connection: Connection, tenant: UUID, calls: Sequence[Placed], merges: _Merges
-) -> list[CallProblem]:
-    place, first = calls[0]
-    if isinstance(first, Alias):
-        if not merges.take():
-            advice = f"A request makes at most {MAX_MERGES} contacts one; send the others by themselves."
-            return [_problem(place, "validation_failed", [FieldError(field="type", message=advice, bound=MAX_MERGES)])]
-        await merge_contact(connection, tenant, previous=first.previous, into=first.external_id)
-        await merge_contact(connection, tenant, previous=first.anonymous_previous, into=first.external_id)
-        return []
-    part = _read(calls)
-    await ensure_contacts(connection, tenant, part.who())
-    await _tell(connection, tenant, part)
-    for anonymous in sorted(await present_contacts(connection, tenant, part.known_as)):
-        if merges.take():
-            await merge_contact(connection, tenant, previous=anonymous, into=part.known_as[anonymous])
-    await _add(connection, tenant, part)
-    return part.problems
+    def _may_merge(self) -> bool:
+        self._merges_left -= 1
+        return self._merges_left >= 0
+
+    async def _merge(self, previous: str, into: str) -> None:
+        await merge_contact(self._connection, self._tenant, previous=previous, into=into)
+
+    async def _tell(self, said: Sequence[tuple[int, Traits]]) -> None:
+        refused = await tell_contacts(self._connection, self._tenant, [traits for _, traits in said])
+        for at, error in refused.items():
+            message = FieldError(field="traits", message=error.message, code=error.code, bound=error.bound)
+            self._refuse(said[at][0], error.code, message)
+
+    def _refuse(self, place: int, code: str, error: FieldError) -> None:
+        self.problems = [one for one in self.problems if one.index != place]
+        self.problems.append(CallProblem(index=place, taken=False, code=code, errors=[error]))
+
+    async def _add(self, events: Sequence[ContactEvent]) -> None:
+        received = await receive_events(self._connection, tenant=self._tenant, events=events)
+        self.routed.append(received.routed)
+        taken = zip(events, received.events, strict=True)
+        gone = [event for event, (_, what) in taken if what is Taken.UNKNOWN_CONTACT]
+        if gone:  # deleted, or made one with another, at this very moment
+            await ensure_contacts(self._connection, self._tenant, {event.contact for event in gone})
+            again = await receive_events(self._connection, tenant=self._tenant, events=gone)
+            self.routed.append(again.routed)
 
 
 def _read(calls: Iterable[Placed]) -> _Part:
@@ -131,7 +162,7 @@ def _read(calls: Iterable[Placed]) -> _Part:
                 groups = {str(call.group_id): call.traits or {}}
                 part.said.append((place, Traits(external_id=who, groups=groups)))
             case Track() | Page() | Screen():
-                part.events.append((place, _event(call, who)))
+                part.events.append(_event(call, who))
     return part
 
 
@@ -139,14 +170,14 @@ def _identified(place: int, call: Identify, who: str, problems: list[CallProblem
     fields: dict[str, str | None] = {}
     errors: list[FieldError] = []
     traits = dict(call.traits or {})
-    for trait in _FIELDS.keys() & traits.keys():
+    for trait in (trait for trait in _FIELDS if trait in traits):
         said = traits.pop(trait)
         try:
             fields[_FIELDS[trait][0]] = _read_field(trait, said)
         except AddressError as error:
             errors.append(FieldError(field=f"traits.{trait}", message=error.message, code=error.code))
     if errors:
-        problems.append(_problem(place, "invalid_address", errors, taken=True))
+        problems.append(CallProblem(index=place, taken=True, code="invalid_address", errors=errors))
     return Traits(external_id=who, fields=fields, gaps=_gaps(call.context or {}), attributes=traits)
 
 
@@ -206,26 +237,3 @@ def _occurred_at(said: str | float | None) -> datetime | None:
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return at if _EPOCH <= at <= datetime.now(UTC) + MOST_AHEAD else None
-
-
-async def _tell(connection: Connection, tenant: UUID, part: _Part) -> None:
-    refused = await tell_contacts(connection, tenant, [traits for _, traits in part.said])
-    for at, error in refused.items():
-        place = part.said[at][0]
-        errors = [FieldError(field="traits", message=error.message, code=error.code, bound=error.bound)]
-        part.problems = [one for one in part.problems if one.index != place]
-        part.problems.append(_problem(place, error.code, errors))
-
-
-async def _add(connection: Connection, tenant: UUID, part: _Part) -> None:
-    for start in range(0, len(part.events), MAX_EVENTS):
-        events = [event for _, event in part.events[start : start + MAX_EVENTS]]
-        taken = await add_events(connection, tenant, events)
-        gone = [event for event, (_, what) in zip(events, taken, strict=True) if what is Taken.UNKNOWN_CONTACT]
-        if gone:  # deleted, or made one with another, at this very moment
-            await ensure_contacts(connection, tenant, {event.contact for event in gone})
-            await add_events(connection, tenant, gone)
-
-
-def _problem(place: int, code: str, errors: Sequence[FieldError], *, taken: bool = False) -> CallProblem:
-    return CallProblem(index=place, taken=taken, code=code, errors=errors)

@@ -380,3 +380,28 @@ async def test_a_full_batch_is_taken_in_one_request(api: Api, rows: Rows) -> Non
     assert len(orjson.dumps(batch)) < 500_000
     assert await ok(_post(tenant, "batch", {"batch": batch})) == {"success": True}
     assert rows.execute("SELECT count(*) FROM contact_events WHERE tenant_id = %s", tenant.id) == [(2_500,)]
+
+
+async def test_nothing_is_lost_of_what_somebody_does_while_it_is_identified(api: Api, rows: Rows) -> None:
+    tenant = await api.tenant()
+    for number in range(10):
+        who = f"a{number}"
+        await ok(_post(tenant, "track", {"anonymousId": who, "event": "first"}))
+        track = {"anonymousId": who}
+        calls = [
+            _until_taken(tenant, "track", {**track, "event": f"e{n}", "messageId": f"{who}-{n}"}) for n in range(6)
+        ]
+        for place in (3, 5):
+            calls.insert(place, _until_taken(tenant, "identify", {"userId": f"u{number}", "anonymousId": who}))
+        await asyncio.gather(*calls)
+        done = rows.names(tenant.id, f"u{number}") + rows.names(tenant.id, f"anon:{who}")
+        assert sorted(done) == ["e0", "e1", "e2", "e3", "e4", "e5", "first"]
+
+
+async def _until_taken(tenant: Tenant, call: str, body: Any) -> None:
+    """As the libraries do: 503 is tried again."""
+    for _ in range(10):
+        answer = await _post(tenant, call, body)
+        if answer.status_code != 503:
+            break
+    assert answer.status_code == 200, answer.text

@@ -13,7 +13,6 @@ from waypost.messaging.labels import validate_data
 from waypost.store.contact_traits import (
     MAX_ATTRIBUTES_BYTES,
     KnownContact,
-    changed,
     ensure_contacts,
     lock_contacts,
     write_contacts,
@@ -87,9 +86,8 @@ async def merge_contact(connection: Connection, tenant: UUID, *, previous: str, 
     locked = {one.id: one for one in await lock_contacts(connection, tenant, [values["previous"], values["into"]])}
     if len(locked) < 2:
         return False
-    before = locked[values["into"]]
-    after = _filled(before, locked[values["previous"]])
-    await write_contacts(connection, tenant, [after] if changed(before, after) else [])
+    # Also where nothing is filled: it has done more by now, and who watches contacts is told by a change of the row.
+    await write_contacts(connection, tenant, [_filled(locked[values["into"]], locked[values["previous"]])])
     for statement in (_MOVE_EVENTS, _COPY_TOPICS, _COPY_LISTS, _ADD_USAGE):
         await connection.execute(statement, values)
     await delete_contact(connection, tenant, previous)
