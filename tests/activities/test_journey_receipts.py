@@ -23,7 +23,8 @@ from tests.relay.walks import (
 from waypost.messaging.values import EventKind, Outcome
 from waypost.store.database import Database
 from waypost.store.events import apply_events, store_events
-from waypost.store.sweeps import date_fallbacks
+from waypost.store.reconcile import settle_voided
+from waypost.store.sweeps import date_fallbacks, end_expired
 
 HOUR = timedelta(hours=1)
 
@@ -172,3 +173,27 @@ async def test_evidence_dates_the_fallback_of_a_primary_whose_worker_died(bench:
     await told(bench, relay, event(first, EventKind.SEND))
     row = await bench.row(second)
     assert (row["phase"], row["send_at"]) == ("ready", row["due_at"])
+
+
+async def test_what_is_voided_goes_the_way_of_every_message(bench: Bench, relay: Database) -> None:
+    """A call that came to nothing for sure: no execution waits with the fallback, so the row is the dispatcher's."""
+    walked = await add_enrollment(bench.ledger, {"frequency_caps": [{"limit": 1, "period": "P1D"}]})
+    first, _ = await add_pair(bench.ledger, walked)
+    bench.sender.replies.append(unknown())
+    await bench.send(first)
+    await bench.ledger.execute("UPDATE messages SET phase = 'waiting' WHERE primary_id = %s", (first,))
+    await bench.ledger.execute("UPDATE attempts SET state = 'void' WHERE message_id = %s", (first,))
+    async with relay.transaction() as connection:
+        await settle_voided(connection, [(bench.ledger.tenant, first)], signal="s")
+    assert (await bench.row(first))["phase"] == "ready"
+    await bench.ledger.execute("UPDATE messages SET due_at = waypost_now() WHERE id = %s", (first,))
+    assert (await bench.send(first)).outcome is Outcome.SENT  # its use was given back
+
+
+async def test_a_fallback_of_what_expired_in_its_row_is_ready(bench: Bench, relay: Database) -> None:
+    walked = await add_enrollment(bench.ledger)
+    first, second = await add_pair(bench.ledger, walked, expires_at=datetime.now(UTC) - HOUR)
+    async with relay.transaction() as connection:
+        await end_expired(connection, limit=10)
+    assert [(await bench.row(one))["phase"] for one in (first, second)] == ["closed", "ready"]
+    assert await wakes(bench.ledger, walked) == 1

@@ -74,6 +74,26 @@ async def test_a_fallback_and_its_primary_lead_to_each_other(shop: Shop) -> None
     assert fallback["links"]["execution"] == primary["links"]["execution"]
 
 
+async def test_a_journeys_message_leads_to_its_enrollment(shop: Shop) -> None:
+    enrollment = str(uuid4())
+    made = await shop.sent(receipt(fallback=FALLBACK))
+    both = (made["id"], made["fallback_id"])
+    shop.rows(
+        "UPDATE messages SET source = 'journey', enrollment_id = %s WHERE id = ANY(%s) RETURNING 1",
+        enrollment,
+        list(both),
+    )
+    primary, fallback = [await _story(shop, one) for one in both]
+    assert (primary["source"], primary["enrollment_id"]) == ("journey", enrollment)
+    assert primary["links"]["execution"].endswith(f"/workflows/journey%2F{enrollment}")
+    assert fallback["links"]["execution"].endswith(f"/workflows/message%2F{fallback['id']}")
+    listed = await ok(shop.client.get("/v1/messages", params={"enrollment": enrollment}))
+    assert {one["id"] for one in listed["data"]} == set(both)
+    shop.rows("UPDATE messages SET dispatches = 1 WHERE id = %s RETURNING 1", made["id"])
+    primary = await _story(shop, made["id"])  # it was put back to its row, and dispatched by itself
+    assert primary["links"]["execution"].endswith(f"/workflows/message%2F{made['id']}")
+
+
 async def test_a_message_that_is_not_there_or_another_tenants_is_not_found(
     api: Api, shop: Shop, module_database: Database
 ) -> None:
@@ -148,6 +168,7 @@ async def test_a_list_is_filtered_by_each_of_its_filters(api: Api, module_databa
         "hold_reason=late_needs_approval": set(),
         "source=transactional": {one["id"], two["id"]},
         "source=campaign": set(),
+        f"enrollment={uuid4()}": set(),
         f"created_before={middle}": {one["id"]},
         f"created_after={middle}": {two["id"]},
     }

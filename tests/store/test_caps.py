@@ -182,6 +182,17 @@ async def test_what_was_never_taken_gives_nothing_back(app: Database, ledger: Le
     assert len(await uses(ledger, ann)) == 1
 
 
+async def test_who_looks_back_less_far_forgets_nothing_that_another_counts(app: Database, ledger: Ledger) -> None:
+    """A journey's cap of a week beside the tenant's of a day, which campaigns take alone."""
+    (ann,) = await people(ledger)
+    tenants, journeys = cap(5), cap(2, period=7 * DAY)
+    now = await clock(ledger)
+    assert await taken(app, ledger, [ann], tenants, journeys, now=now)
+    assert await taken(app, ledger, [ann], tenants, now=now + 3 * DAY)
+    assert await taken(app, ledger, [ann], tenants, journeys, now=now + 6 * DAY) == set()
+    assert await taken(app, ledger, [ann], tenants, journeys, now=now + 8 * DAY)
+
+
 async def test_a_contact_that_is_gone_or_anothers_does_not_pass(app: Database, ledger: Ledger) -> None:
     (ann,) = await people(ledger)
     tenant, _ = await ledger.add_tenant(ledger.account)
