@@ -26,6 +26,8 @@ class FieldError(BaseModel):
     bound: float | None = Field(default=None, description="The bound that was passed")
     line: int | None = Field(default=None, description="Line within the field, from 1")
     variable: str | None = Field(default=None, description="The template's variable")
+    step: str | None = Field(default=None, description="The journey's step")
+    suggestion: str | None = Field(default=None, description="What may have been meant")
 
 
 class Problem(BaseModel):
@@ -68,7 +70,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "sender_in_use": Kind(409, "Messages refer to the sender"),
         "topic_in_use": Kind(409, "The topic cannot go yet"),
         "too_many_topics": Kind(409, "There are as many topics as there can be"),
-        "referred_to": Kind(409, "A segment or campaign refers to it"),
+        "referred_to": Kind(409, "A segment, campaign or journey refers to it"),
         "default_sender_race": Kind(409, "Two senders became the default at once"),
         "template_channel": Kind(409, "The template has another channel"),
         "idempotency_key_reused": Kind(409, "The idempotency key belongs to another body"),
@@ -83,9 +85,18 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "campaign_needs_no_approval": Kind(409, "The campaign does not wait for an approval"),
         "campaign_awaits_no_winner": Kind(409, "The campaign does not wait for a winner"),
         "nobody_to_resend_to": Kind(409, "The run failed to reach nobody"),
+        "journey_not_published": Kind(409, "The journey is a draft"),
+        "journey_published": Kind(409, "The journey was published"),
+        "journey_archived": Kind(409, "The journey is archived"),
+        "journey_draining": Kind(409, "The journey waits until its old version is empty"),
+        "only_once": Kind(409, "The contact was in the journey before"),
+        "cooling_down": Kind(409, "It is too early for the contact to come again"),
+        "enrollment_over": Kind(409, "The enrollment has ended"),
+        "enrollment_not_waiting": Kind(409, "The enrollment does not wait for that"),
         "import_offset": Kind(409, "The upload does not begin where the import stands"),
         "body_too_large": Kind(413, "The body is too large"),
         "campaign_incomplete": Kind(422, "The campaign names what is not there"),
+        "journey_invalid": Kind(422, "The journey's document has problems"),
         "validation_failed": Kind(422, "The request is not valid"),
         "invalid_cursor": Kind(422, "The cursor is not one of ours"),
         "segment_cycle": Kind(422, "The segment refers back to itself"),

@@ -3,7 +3,6 @@
 As waypost_app for one tenant; nothing here commits.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from waypost.journeys.document import Journey, OnNewVersion, read_journey, write
 from waypost.journeys.entries import DateEntry, EventEntry, ScheduleEntry, SegmentEntry
 from waypost.journeys.plan import compile_plan, write_plan
 from waypost.journeys.surroundings import Surroundings, TemplateFacts
+from waypost.journeys.versions import says_the_same
 from waypost.journeys.watching import watched_events, watches_contact
 from waypost.messaging import ids
 from waypost.messaging.values import Channel
@@ -171,7 +171,7 @@ async def publish(connection: Connection, *, tenant: UUID, draft: Draft, journey
     row = await (await connection.execute(_LOCK, values)).fetchone()
     if row is None or row[:2] != (draft.revision, draft.entering):
         raise ConflictError("The draft was changed while it was published; publish it again.", code="conflict")
-    same = draft.before is not None and _told_apart(draft.before) == _told_apart(journey)
+    same = draft.before is not None and says_the_same(draft.before, journey)
     if same and draft.state in ("active", "paused"):
         return Published(number=draft.entering, new=False, draining=row[2])
     values["number"] = draft.entering if same else draft.entering + 1
@@ -184,11 +184,6 @@ async def publish(connection: Connection, *, tenant: UUID, draft: Draft, journey
     await connection.execute(_NOTE, values | {"detail": Jsonb(detail)})
     await baseline(connection, tenant=tenant, journey=draft.id)
     return Published(number=values["number"], new=not same, draining=opened[0])
-
-
-def _told_apart(journey: Journey) -> str:
-    """As text: to Python, 1 and true are the same."""
-    return json.dumps(write_journey(journey), sort_keys=True)
 
 
 def _values(*, tenant: UUID, draft: Draft, journey: Journey, actor: str) -> dict[str, Any]:

@@ -63,7 +63,7 @@ async def list_segments(session: AsyncSession, tenant: UUID, *, after: Place | N
 
 
 async def delete_segment(session: AsyncSession, tenant: UUID, key: str) -> None:
-    """Forget a segment. Raises `NotFoundError`, or `ConflictError` while another segment or a campaign refers to it."""
+    """Forget a segment. Raises `NotFoundError`, or `ConflictError` while something else refers to it."""
     row = await get_segment(session, tenant, key)
     await refuse_while_referred(session, tenant, kind="segment", key=key)
     await session.delete(row)
@@ -89,13 +89,25 @@ _CAMPAIGNS = text(
     "          jsonb_build_object('kind', CAST(:kind AS text), 'key', CAST(:key AS text))))"
     " ORDER BY c.key LIMIT :most"
 ).columns(column("key"))
+# People may go on in any version that somebody is in, and enter the one published last.
+_JOURNEYS = text(
+    "SELECT j.key FROM journeys j WHERE j.tenant_id = :tenant AND EXISTS (SELECT FROM journey_versions v"
+    "    WHERE v.tenant_id = j.tenant_id AND v.journey_id = j.id"
+    "    AND ((j.state IN ('active', 'paused') AND v.number IN (j.version, j.entering)) OR EXISTS ("
+    "        SELECT FROM enrollments e WHERE e.tenant_id = v.tenant_id AND e.version_id = v.id AND e.state = 'open'))"
+    "    AND (v.definition -> 'entry' ->> :kind = :key"
+    "        OR EXISTS (SELECT FROM jsonb_each(v.definition -> 'steps') s WHERE s.value ->> :kind = :key)"
+    "        OR jsonb_path_exists(v.definition, '$.** ? (@.kind == $kind && @.key == $key)',"
+    "            jsonb_build_object('kind', CAST(:kind AS text), 'key', CAST(:key AS text)))))"
+    " ORDER BY j.key LIMIT :most"
+).columns(column("key"))
 _NAMED = 5
-"""An answer names so many campaigns; of more it says so."""
+"""An answer names so many of them; of more it says so."""
 
 
 async def refuse_while_referred(session: AsyncSession, tenant: UUID, *, kind: str, key: str) -> None:
-    """Raises `ConflictError` while this list, topic or segment is named by a segment's rule, or by a campaign's
-    audience or exclusion that is still to be looked up.
+    """Raises `ConflictError` while this list, topic or segment is named by a segment's rule, by a campaign's audience
+    or exclusion that is still to be looked up, or by a journey that people enter or are in.
 
     Until the transaction ends no segment's rule is changed, so that what is deleted in it is not referred to meanwhile.
     """
@@ -110,14 +122,21 @@ async def refuse_while_referred(session: AsyncSession, tenant: UUID, *, kind: st
     campaigns = (await connection.execute(_CAMPAIGNS, values | {"most": _NAMED + 1})).scalars().all()
     if campaigns:
         raise ConflictError(_sent_to(kind, campaigns), code="referred_to")
+    journeys = (await connection.execute(_JOURNEYS, values | {"most": _NAMED + 1})).scalars().all()
+    if journeys:
+        advice = "Publish them without it, and wait until nobody is in an older version; or archive them."
+        raise ConflictError(f"Journeys use this {kind}: {_some(journeys)}. {advice}", code="referred_to")
 
 
 def _sent_to(kind: str, campaigns: Sequence[str]) -> str:
-    named = ", ".join(campaigns[:_NAMED]) + (" and others" if len(campaigns) > _NAMED else "")
     return (
-        f"Campaigns that have yet to begin use this {kind}: {named}. Give a draft another audience first, "
+        f"Campaigns that have yet to begin use this {kind}: {_some(campaigns)}. Give a draft another audience first, "
         "and cancel one that is scheduled or recurs."
     )
+
+
+def _some(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:_NAMED]) + (" and others" if len(keys) > _NAMED else "")
 
 
 async def check_rule(session: AsyncSession, tenant: UUID, rule: Rule) -> None:

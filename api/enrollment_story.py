@@ -1,0 +1,216 @@
+"""Why an enrollment is where it is, and what moves it next: in sentences, and for machines."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, assert_never
+
+from api.journey_models import EnrollmentShown, ExplanationShown, ReasonShown, Waker
+from waypost.journeys.document import Journey
+from waypost.journeys.graph import edges_of
+from waypost.journeys.pieces import END, Watch
+from waypost.journeys.steps import (
+    AddToList,
+    Approval,
+    Branch,
+    EmitEvent,
+    Exit,
+    RemoveFromList,
+    Send,
+    Split,
+    StartJourney,
+    Step,
+    UpdateContact,
+    Wait,
+    WaitFor,
+    Webhook,
+)
+from waypost.journeys.watching import rules_everywhere
+from waypost.journeys.wording import words_of
+from waypost.store.enrollments import Enrollment, TakenStep
+
+
+def explain(
+    shown: EnrollmentShown,
+    found: Enrollment,
+    *,
+    journey: Journey,
+    visits: Sequence[TakenStep],
+    untaken: Mapping[str, int],
+) -> ExplanationShown:
+    """All that is to be said of it. `journey` is the version that it is in."""
+    here = visits[-1] if visits else None
+    since = found.ended_at or found.resting_since or (here.entered_at if here is not None else found.entered_at)
+    return ExplanationShown(
+        enrollment=shown,
+        since=since,
+        sentence=_where(found, journey, since),
+        wakers=[] if found.state == "ended" else list(_wakers(found, journey, untaken)),
+        untaken=untaken,
+        way=[
+            _reason(visit, journey, visits[place + 1 : place + 2])
+            for place, visit in enumerate(visits)
+            if visit.left_at
+        ],
+    )
+
+
+def _where(found: Enrollment, journey: Journey, since: datetime) -> str:
+    if found.state == "ended":
+        return f"It ended at {_clock(since)}: {found.how} ({found.reason})."
+    if found.step is None:
+        held = ", and waits: the journey is paused" if found.journey_state == "paused" else ""
+        return f"It came in at {_clock(since)} and has taken no step yet{held}."
+    step = journey.steps.get(found.step)
+    what = f" ({words_of(step)})" if step is not None else ""
+    held = f" The journey is paused, and it is held since {_clock(found.paused_at)}." if found.paused_at else ""
+    return f"It is at {found.step}{what} since {_clock(since)}.{held}"
+
+
+def _wakers(found: Enrollment, journey: Journey, untaken: Mapping[str, int]) -> Iterator[Waker]:
+    if found.paused_at is not None or (found.step is None and found.journey_state == "paused"):
+        yield Waker(by="resume", to=found.step, sentence="It goes on when the journey is resumed.")
+    elif untaken or found.step is None:
+        yield Waker(by="decision", to=found.step, sentence="It decides about what it was told, in a moment.")
+    step = journey.steps.get(found.step or "")
+    if step is not None and found.paused_at is None:
+        yield from _of_step(step, found)
+    for watch in rules_everywhere(journey):
+        name = watch.name if watch is journey.goal and watch is not None else getattr(watch, "reason", "goal")
+        yield _watched(watch, to=None, ends=name)
+
+
+def _of_step(step: Step, found: Enrollment) -> Iterator[Waker]:
+    match step:
+        case Wait():
+            yield _timed(found.wakes_at, step.next)
+        case WaitFor():
+            yield _watched(step.watch, to=step.next, ends=None)
+            yield _timed(found.wakes_at, step.on_timeout)
+        case Approval():
+            yield Waker(by="answer", to=step.next, sentence=f"Somebody approves: then {step.next} follows.")
+            yield Waker(by="answer", to=step.on_reject, sentence=f"Somebody rejects: then {step.on_reject} follows.")
+            yield _timed(found.wakes_at, step.on_timeout)
+        case Send():
+            said = f"Its message is sent, or will not be: then {step.next} follows."
+            yield Waker(by="message", at=found.wakes_at, to=step.next, sentence=said)
+        case Webhook():
+            said = f"The webhook is taken, or given up: then {step.next} follows."
+            yield Waker(by="decision", at=found.wakes_at, to=step.next, sentence=said)
+        case _:
+            return  # takes no time
+
+
+def _timed(at: datetime | None, to: str) -> Waker:
+    when = f"At {_clock(at)}" if at is not None else "When its time comes"
+    return Waker(by="time", at=at, to=to, sentence=f"{when} {to} follows.")
+
+
+def _watched(watch: Watch, *, to: str | None, ends: str | None) -> Waker:
+    then = f"then {to} follows" if ends is None else f"then it ends ({ends})"
+    if watch.event is None:
+        return Waker(by="condition", to=to, ends=ends, sentence=f"The condition comes to hold: {then}.")
+    where = " with the right properties" if watch.where else ""
+    return Waker(
+        by="event", event=watch.event, to=to, ends=ends, sentence=f"The contact does {watch.event}{where}: {then}."
+    )
+
+
+def _reason(visit: TakenStep, journey: Journey, after: Sequence[TakenStep]) -> ReasonShown:
+    assert visit.left_at is not None
+    step = journey.steps.get(visit.step)
+    to = after[0].step if after else _target(step, visit.edge)
+    return ReasonShown(
+        visit=visit.number,
+        step=visit.step,
+        kind=visit.kind,
+        edge=visit.edge,
+        to=to,
+        at=visit.left_at,
+        why=visit.why,
+        sentence=_because(visit, step, to),
+    )
+
+
+def _target(step: Step | None, edge: str | None) -> str | None:
+    if step is None or edge is None:
+        return None
+    return next((one.to for one in edges_of(step) if one.key == edge), None)
+
+
+def _because(visit: TakenStep, step: Step | None, to: str | None) -> str:
+    then = f" Then {to} followed." if to not in (None, END) else " That was the end." if to == END else ""
+    return f"{_cause(visit.why, visit, step)}{then}"
+
+
+def _cause(why: Mapping[str, Any], visit: TakenStep, step: Step | None) -> str:
+    if "moved_to" in why:
+        return f"A person, or a new version, put it at {why['moved_to']}."
+    if why.get("skipped"):
+        return "A person ended the wait."
+    match step:
+        case None:
+            return "The step is of another version."
+        case Branch():
+            return _branched(why)
+        case Split():
+            return f"Chance, the same for this contact each time, chose {_label(step, visit.edge)}."
+        case Wait():
+            return _SEEN.get(str(why.get("seen")), "The wait was over.")
+        case WaitFor():
+            return _waited(step, str(why.get("seen")), visit.edge)
+        case Approval():
+            return {"next": "Somebody approved.", "on_reject": "Somebody rejected."}.get(
+                visit.edge or "", "Nobody answered in time."
+            )
+        case Send():
+            return _sent(why)
+        case Webhook():
+            return "The webhook was given up." if visit.edge == "on_failure" else "The webhook was called."
+        case StartJourney():
+            refused = f": {why['refused']}" if "refused" in why else ""
+            return f"Journey {step.journey} was {'not ' if refused else ''}entered{refused}."
+        case Exit():
+            return f"It is an exit: {step.reason}."
+        case UpdateContact() | AddToList() | RemoveFromList() | EmitEvent():
+            return f"Done: {words_of(step)}."
+        case _:
+            assert_never(step)
+
+
+_SEEN: Mapping[str, str] = {
+    "date_missing": "The date is missing.",
+    "date_past": "The date was past.",
+    "date_gone": "The date was taken away.",
+}
+
+
+def _branched(why: Mapping[str, Any]) -> str:
+    held = why.get("held")
+    if not isinstance(held, dict):
+        return f"Chosen: {why.get('chosen', 'else')}."
+    said = ", ".join(f"{name} {'held' if holds else 'did not hold'}" for name, holds in held.items())
+    return f"Of its choices {said}: {why.get('chosen')} it was."
+
+
+def _waited(step: WaitFor, seen: str, edge: str | None) -> str:
+    if seen == "event":
+        return f"The contact did {step.watch.event}."
+    if seen == "condition" or edge == "next":
+        return "What it waited for held."
+    return "It did not come in time."
+
+
+def _sent(why: Mapping[str, Any]) -> str:
+    outcome, reason = why.get("outcome"), why.get("reason")
+    said = {"sent": "The message was sent", "maybe_sent": "The message was perhaps sent"}.get(
+        str(outcome), f"The message was not sent: {outcome}"
+    )
+    return f"{said} ({reason})." if reason else f"{said}."
+
+
+def _label(step: Step, edge: str | None) -> str:
+    return next((one.label for one in edges_of(step) if one.key == edge), "a way")
+
+
+def _clock(at: datetime | None) -> str:
+    return "an unknown time" if at is None else at.isoformat(timespec="seconds")
