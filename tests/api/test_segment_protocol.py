@@ -16,6 +16,7 @@ from tests.api.running import Api, Tenant, app_settings, ok, problem
 from tests.api.segment_fixtures import Rows, contact_of, post
 from tests.api.serving import serving
 from tests.services import Database
+from waypost.messaging import ids
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +263,25 @@ async def test_a_full_batch_is_taken_in_one_request(api: Api, rows: Rows) -> Non
     assert len(orjson.dumps(batch)) < 500_000
     assert await ok(post(tenant, "batch", {"batch": batch})) == {"success": True}
     assert rows.execute("SELECT count(*) FROM contact_events WHERE tenant_id = %s", tenant.id) == [(2_500,)]
+
+
+async def test_what_a_contact_did_begins_its_journey_with_what_its_event_carries(api: Api, rows: Rows) -> None:
+    tenant = await api.tenant()
+    journey = {
+        "journey": "onboarding",
+        "name": "Onboarding",
+        "entry": {"kind": "event", "event": "Signed Up", "expects": ["plan"]},
+        "reentry": "once",
+        "start": "days",
+        "steps": {"days": {"kind": "wait", "for": "P2D", "next": "end"}},
+    }
+    await ok(tenant.client.put("/v1/journeys/onboarding", json=journey))
+    await ok(tenant.client.post("/v1/journeys/onboarding/publish"))
+    calls = [
+        {"type": "identify", "userId": "u", "anonymousId": "a", "traits": {"email": "u@example.com"}},
+        {"type": "track", "anonymousId": "a", "event": "Signed Up", "properties": {"plan": "pro"}},
+        {"type": "track", "userId": "u", "event": "signed up"},
+    ]
+    assert await ok(post(tenant, "batch", {"batch": calls})) == {"success": True}
+    entered = rows.execute("SELECT contact_id, source, data FROM enrollments WHERE tenant_id = %s", tenant.id)
+    assert entered == [(ids.contact_id(tenant=tenant.id, external_id="u"), "event", {"plan": "pro"})]
