@@ -172,6 +172,12 @@ def test_who_does_not_want_it_gets_nothing_and_goes_on() -> None:
         trace = interpret(small(steps), person, start=MONDAY, around=around)
         assert [one.reason for one in trace.sends] == [reason]
         assert _end(trace)[0] is How.COMPLETED
+    owed = steps.replace("topic: news", "topic: news, class: transactional")
+    for reason in ("topic_unsubscribed", "topic_not_subscribed", "frequency_cap"):
+        person, around = refused[reason]
+        assert [one.outcome for one in interpret(small(owed), person, start=MONDAY, around=around).sends] == [
+            Outcome.SENT
+        ]
 
 
 def test_a_fallback_is_sent_where_the_first_is_not_delivered_in_time() -> None:

@@ -52,7 +52,8 @@ JOIN tenants t ON t.id = m.tenant_id
 LEFT JOIN LATERAL (
     SELECT e.version_id, j.state = 'paused'
            OR e.state = 'open' AND (e.paused_at IS NOT NULL OR e.pauses_seen < j.pauses) AS held
-    FROM enrollments e JOIN journeys j ON j.tenant_id = e.tenant_id AND j.id = e.journey_id
+    FROM enrollments e CROSS JOIN LATERAL (
+        SELECT state, pauses FROM journeys WHERE tenant_id = e.tenant_id AND id = e.journey_id LIMIT 1) j
     WHERE e.tenant_id = m.tenant_id AND e.id = m.enrollment_id LIMIT 1) e ON true
 LEFT JOIN LATERAL (
     SELECT r.* FROM journey_versions v CROSS JOIN LATERAL jsonb_to_record(v.definition) AS r (
