@@ -70,6 +70,7 @@ class World:
         self._make("/v1/lists/fuzzed/members", {"external_ids": ["fuzzed"]})
         rule = {"kind": "list", "key": "fuzzed"}
         self._make("/v1/segments/fuzzed", {"name": "Fuzzed", "rule": rule}, method="PUT")
+        enrollment = self._make_enrollment()
         message = self._make("/v1/messages", {"to": {"contact": "fuzzed"}, "template": {"key": "fuzzed"}})["id"]
         begun = self._make(f"/v1/imports?sha256={'0' * 64}&size=1000000", {})["id"]
         address = {"channel": "email", "address": "b@example.com"}
@@ -81,6 +82,8 @@ class World:
             "key": "fuzzed",
             "external_id": "fuzzed",
             "message_id": message,
+            "enrollment_id": enrollment,
+            "number": 1,
             "suppression_id": suppression,
             "import_id": begun,
             "code": "not_found",
@@ -90,6 +93,13 @@ class World:
         """The key that the operation asks for."""
         assert (scheme is None) == (path in UNGUARDED), path
         return {"Authorization": f"Bearer {self.keys[scheme]}"} if scheme else {}
+
+    def _make_enrollment(self) -> Any:
+        approval = {"kind": "approval", "question": "?", "timeout": "P1D", "on_timeout": "end", "on_reject": "end"}
+        body = {"journey": "fuzzed", "name": "Fuzzed", "entry": {"kind": "api"}, "start": "a"}
+        self._make("/v1/journeys/fuzzed", body | {"steps": {"a": approval | {"next": "end"}}}, method="PUT")
+        self._make("/v1/journeys/fuzzed/publish", {})
+        return self._make("/v1/journeys/fuzzed/enrollments", {"contact": "fuzzed"})["id"]
 
     def _make_key(self, tenant: str) -> Any:
         return self._make(f"/v1/tenants/{tenant}/keys", {"name": "k", "mode": "test"})

@@ -32,6 +32,19 @@ RULE = {"kind": "field", "name": "external_id", "is": {"op": "exists"}}
 
 CAMPAIGN = {"name": "Mine", "channel": "email", "template": KEY, "sender": KEY, "audience": {"list": KEY}}
 
+_ENDS = {"timeout": "P1D", "on_timeout": "b", "on_reject": "b", "next": "b"}
+
+JOURNEY = {
+    "journey": KEY,
+    "name": "Mine",
+    "entry": {"kind": "api"},
+    "start": "a",
+    "steps": {
+        "a": {"kind": "approval", "question": "Well?", **_ENDS},
+        "b": {"kind": "add_to_list", "list": KEY, "next": "end"},
+    },
+}
+
 BODIES: Mapping[tuple[str, str], Any] = {
     ("post", "/v1/messages"): {"to": {"contact": KEY}, "template": {"key": KEY}, "sender": KEY},
     ("post", "/v1/messages/batch"): {
@@ -66,6 +79,13 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("post", "/v1/campaigns/{key}/duplicate"): {"key": "a-copy"},
     ("post", "/v1/campaigns/{key}/choose-winner"): {"variant": "A"},
     ("post", "/v1/campaigns/{key}/send-test"): {"to": [{"contact": KEY}]},
+    ("put", "/v1/journeys/{key}"): JOURNEY,
+    ("post", "/v1/journeys/{key}/resume"): {"policy": "shift"},
+    ("post", "/v1/journeys/{key}/archive"): {"remove": True},
+    ("post", "/v1/journeys/{key}/migrate"): {"from": 1, "to": 2},
+    ("post", "/v1/journeys/{key}/enrollments"): {"contact": KEY},
+    ("post", "/v1/enrollments/{enrollment_id}/move"): {"step": "b"},
+    ("post", "/v1/enrollments/{enrollment_id}/answer"): {"step": "a", "approved": True},
     ("put", "/v1/senders/{key}"): {"channel": "email", "address": "mine@example.com", "account": "shared"},
 }
 """What A sends, naming B's rows. A new route that takes a body or changes something belongs here."""
@@ -121,11 +141,17 @@ async def _own(b: Tenant) -> Mapping[str, str]:
     await ok(b.client.post("/v1/events", json=done))
     await ok(b.client.put(f"/v1/campaigns/{KEY}", json={**CAMPAIGN, "name": CANARY, "data": {CANARY: CANARY}}))
     await ok(b.client.post(f"/v1/campaigns/{KEY}/schedule"))
+    await ok(b.client.put(f"/v1/journeys/{KEY}", json={**JOURNEY, "name": CANARY}))
+    await ok(b.client.post(f"/v1/journeys/{KEY}/publish"))
+    carried = {"contact": KEY, "data": {CANARY: CANARY}}
+    enrollment = await ok(b.client.post(f"/v1/journeys/{KEY}/enrollments", json=carried))
     cursor = (await ok(b.client.get("/v1/contacts", params={"limit": 1})))["next_cursor"]
     return {
         "key": KEY,
         "external_id": KEY,
         "message_id": accepted["id"],
+        "enrollment_id": enrollment["id"],
+        "number": "1",
         "import_id": imported["id"],
         "suppression_id": suppression["id"],
         "cursor": cursor or "",
@@ -149,6 +175,8 @@ async def test_the_owner_is_shown_what_the_other_was_not(tenants: TwoTenants) ->
         "/v1/senders/{key}",
         "/v1/messages/{message_id}",
         "/v1/campaigns/{key}",
+        "/v1/journeys/{key}",
+        "/v1/enrollments/{enrollment_id}",
     ):
         response = await tenants.b.client.get(path.format(**tenants.ids))
         assert CANARY in response.text, path
@@ -204,9 +232,10 @@ def _assert_nothing_leaks(tenants: TwoTenants, method: str, path: str, response:
     if "{" in path and method in ("get", "post"):
         # A's own rows of the same keys are made by PUT, and go before they are asked for again.
         # Campaigns cannot be deleted: what A's own one forbids is a conflict.
-        allowed = (200, 404, 409) if path.startswith("/v1/campaigns/") else (200, 404)
+        stateful = path.startswith(("/v1/campaigns/", "/v1/journeys/"))
+        allowed = (200, 404, 409) if stateful else (200, 404)
         assert response.status_code in allowed, where
-        if path.startswith(("/v1/messages/", "/v1/suppressions/")):
+        if path.startswith(("/v1/messages/", "/v1/suppressions/", "/v1/enrollments/")):
             assert response.status_code == 404, where
 
 
