@@ -202,8 +202,8 @@ WITH owner AS (
 ), open AS (
     SELECT r.id, r.account_id FROM run r JOIN provider_accounts a ON a.id = r.account_id AND a.state = 'open'
 ), asked AS MATERIALIZED (
-    SELECT * FROM unnest(%(messages)s::uuid[], %(numbers)s::int[], %(attempts)s::uuid[], %(hashes)s::bytea[],
-                         %(variants)s::smallint[], %(templates)s::uuid[], %(versions)s::int[])
+    SELECT * FROM unnest(%(messages)b::uuid[], %(numbers)b::int[], %(attempts)b::uuid[], %(hashes)b::bytea[],
+                         %(variants)b::smallint[], %(templates)b::uuid[], %(versions)b::int[])
         AS a (message, number, attempt, content_hash, variant, template_id, template_version)
 ), held AS MATERIALIZED (
     SELECT m.id FROM asked a CROSS JOIN LATERAL (
@@ -251,20 +251,20 @@ async def claim_many(
 # no second try, so nothing else follows.
 _RECORD = """
 WITH given AS MATERIALIZED (
-    SELECT * FROM unnest(%(attempts)s::uuid[], %(states)s::text[], %(codes)s::text[], %(provider_ids)s::text[],
-                         %(phases)s::text[], %(outcomes)s::text[], %(reasons)s::text[], %(waits)s::interval[])
+    SELECT * FROM unnest(%(attempts)b::uuid[], %(states)b::text[], %(codes)b::text[], %(provider_ids)b::text[],
+                         %(phases)b::text[], %(outcomes)b::text[], %(reasons)b::text[], %(waits)b::interval[])
         AS g (attempt, state, code, provider_message_id, phase, outcome, reason, wait)
 ), before AS MATERIALIZED (
     SELECT a.id, a.message_id FROM given g CROSS JOIN LATERAL (
         SELECT id, message_id FROM attempts
-        WHERE tenant_id = %(tenant)s AND id = g.attempt AND month = ANY(%(months)s::date[])
+        WHERE tenant_id = %(tenant)s AND id = g.attempt AND month = ANY(%(months)b::date[])
           AND (state || '') IN ('in_flight', 'unknown')
         LIMIT 1 FOR NO KEY UPDATE) a
 ), ended AS (
     UPDATE attempts a SET state = g.state, recorded_at = waypost_now(), code = g.code,
            provider_message_id = COALESCE(g.provider_message_id, a.provider_message_id)
     FROM before b JOIN given g ON g.attempt = b.id
-    WHERE a.tenant_id = %(tenant)s AND a.id = b.id AND a.month = ANY(%(months)s::date[])
+    WHERE a.tenant_id = %(tenant)s AND a.id = b.id AND a.month = ANY(%(months)b::date[])
     RETURNING a.id, a.message_id
 )
 UPDATE messages m SET phase = g.phase, outcome = g.outcome,
@@ -282,8 +282,8 @@ RETURNING m.id
 _RECORD_LATE = """
 UPDATE attempts a SET recorded_at = waypost_now(),
        provider_message_id = COALESCE(a.provider_message_id, g.provider_message_id)
-FROM unnest(%(attempts)s::uuid[], %(provider_ids)s::text[]) AS g (attempt, provider_message_id)
-WHERE a.tenant_id = %(tenant)s AND a.id = g.attempt AND a.month = ANY(%(months)s::date[]) AND a.recorded_at IS NULL
+FROM unnest(%(attempts)b::uuid[], %(provider_ids)b::text[]) AS g (attempt, provider_message_id)
+WHERE a.tenant_id = %(tenant)s AND a.id = g.attempt AND a.month = ANY(%(months)b::date[]) AND a.recorded_at IS NULL
 """
 
 
