@@ -324,3 +324,32 @@ async def test_a_diagram_is_mermaid_or_svg_with_counts_where_asked(api: Api, mod
     assert "later" not in (await tenant.client.get(path)).text
     assert "later" in (await tenant.client.get(path, params={"version": 0})).text
     await problem(tenant.client.get(path, params={"version": 9}), 404, "not_found")
+
+
+async def test_who_is_in_the_segment_when_a_journey_is_published_is_known_and_does_not_enter(
+    api: Api, module_database: Database
+) -> None:
+    tenant = await tenant_with(api, "ann", "bob")
+    rule = {"kind": "field", "name": "email", "is": {"op": "exists"}}
+    await ok(tenant.client.put("/v1/segments/all", json={"name": "All", "rule": rule}))
+    head = "entry: {kind: segment, segment: all}"
+    await publish(tenant, document("a: {kind: wait, for: P1D, next: end}", head=head))
+    assert _watched(module_database, tenant) == (2, "segment", True, True)
+    await ok(tenant.client.put("/v1/contacts/cem", json={"email": "cem@example.com"}))
+    await ok(tenant.client.post("/v1/journeys/tour/archive"))
+    assert _watched(module_database, tenant) == (0, None, False, False)
+    await ok(tenant.client.post("/v1/journeys/tour/publish"))
+    assert _watched(module_database, tenant) == (3, "segment", True, True)
+    shown = await ok(tenant.client.get("/v1/journeys/tour"))
+    assert shown["counts"]["open"] == 0
+
+
+def _watched(database: Database, tenant: Tenant) -> tuple[Any, ...]:
+    with owner(database) as connection:
+        row = connection.execute(
+            "SELECT (SELECT count(*) FROM journey_watched w WHERE w.journey_id = j.id), entry_kind, watches_contacts,"
+            " next_entry_at IS NOT NULL FROM journeys j WHERE tenant_id = %s",
+            (tenant.id,),
+        ).fetchone()
+    assert row is not None
+    return row

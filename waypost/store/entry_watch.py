@@ -114,8 +114,8 @@ ORDER BY c.id ON CONFLICT DO NOTHING
 async def baseline(connection: Connection, *, tenant: UUID, journey: UUID, anew: bool = False) -> None:
     """The journey's latest version was just published: who is inside its segment by now does not enter.
 
-    Where people come in as they did in the version before, it knows already; not so out of the archive (`anew`). Raises `AudienceError` for a segment that
-    is not there.
+    Where people come in as they did in the version before, it knows already; not so out of the archive (`anew`).
+    Raises `AudienceError` for a segment that is not there.
     """
     found = await watching_for(connection, tenant=tenant, journey=journey)
     before = await (await connection.execute(_PREVIOUS, (tenant, journey))).fetchone()

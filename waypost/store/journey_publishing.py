@@ -182,7 +182,7 @@ async def publish(connection: Connection, *, tenant: UUID, draft: Draft, journey
     assert opened is not None
     detail = {"version": values["number"], "on_new_version": journey.on_new_version.value}
     await connection.execute(_NOTE, values | {"detail": Jsonb(detail)})
-    await baseline(connection, tenant=tenant, journey=draft.id)
+    await baseline(connection, tenant=tenant, journey=draft.id, anew=draft.state == "archived")
     return Published(number=values["number"], new=not same, draining=opened[0])
 
 

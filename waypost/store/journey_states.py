@@ -87,6 +87,9 @@ _STILL_WATCHES = text(
 )
 
 
+_FORGET_WATCHED = text("DELETE FROM journey_watched WHERE tenant_id = :tenant AND journey_id = :journey")
+
+
 async def archive(session: Session, journey: JourneyRow, *, actor: str, remove: bool) -> None:
     """Let nobody in any more. A pause that holds somebody is ended by `end_last_pause`. Raises `ConflictError`."""
     if journey.state == "draft":
@@ -95,6 +98,7 @@ async def archive(session: Session, journey: JourneyRow, *, actor: str, remove: 
         return
     connection = await session.connection()
     values = {"tenant": journey.tenant_id, "journey": journey.id}
+    await connection.execute(_FORGET_WATCHED, values)
     watches = (await connection.execute(_STILL_WATCHES, values)).scalar_one_or_none()
     journey.state, journey.updated_at = "archived", NOW
     journey.entry_kind, journey.entry_event, journey.next_entry_at = None, None, None
