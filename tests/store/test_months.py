@@ -18,7 +18,7 @@ from waypost.messaging.ids import contact_id
 from waypost.messaging.values import AttemptState, EventKind
 from waypost.relay.months import Months
 from waypost.store.attempts import claim
-from waypost.store.contact_events import ContactEvent, Taken, add_events
+from waypost.store.contact_events import ContactEvent, Taken, receive_events
 from waypost.store.database import Database, Role
 from waypost.store.events import store_events
 from waypost.store.months import default_rows, drop_month, make_month
@@ -321,5 +321,6 @@ async def add_contact(ledger: Ledger) -> None:
 async def tell(app: Database, ledger: Ledger, at: datetime | None) -> Taken:
     told = ContactEvent(id="e-1", contact="ann", name="ordered", occurred_at=at)
     async with app.transaction(ledger.tenant) as connection:
-        ((_, taken),) = await add_events(connection, ledger.tenant, [told])
+        received = await receive_events(connection, tenant=ledger.tenant, events=[told])
+    ((_, taken),) = received.events
     return taken

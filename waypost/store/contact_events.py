@@ -88,13 +88,6 @@ async def receive_events(
     return Received(events=taken, routed=routed)
 
 
-async def add_events(
-    connection: AsyncConnection[Any], tenant: UUID, events: Sequence[ContactEvent]
-) -> list[tuple[UUID, Taken]]:
-    """`receive_events` for callers that leave it to polling to find who entered or is to be woken."""
-    return list((await receive_events(connection, tenant=tenant, events=events)).events)
-
-
 def _stored(given: Mapping[str, Any], found: Sequence[Any]) -> StoredEvent:
     return StoredEvent(
         id=given["id"],
