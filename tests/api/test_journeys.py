@@ -352,4 +352,4 @@ def _watched(database: Database, tenant: Tenant) -> tuple[Any, ...]:
             (tenant.id,),
         ).fetchone()
     assert row is not None
-    return row
+    return tuple(row)
