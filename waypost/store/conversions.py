@@ -20,7 +20,7 @@ WITH caused AS MATERIALIZED (
         WHERE m.tenant_id = e.tenant_id AND m.contact_id = e.contact_id AND m.run_id IS NOT NULL AND NOT m.converted
           AND m.outcome IN ('sent', 'maybe_sent') AND m.outcome_at BETWEEN e.occurred_at - %(within)s AND e.occurred_at
           AND r.definition -> 'definition' ->> 'conversion_event' = e.name) m
-    WHERE e.tenant_id = %(tenant)s AND e.id = ANY(%(events)s)
+    WHERE e.tenant_id = %(tenant)s AND e.id = ANY(%(events)b)
 ), locked AS MATERIALIZED (
     SELECT m.tenant_id, m.id FROM messages m
     WHERE (m.tenant_id, m.id) IN (SELECT tenant_id, id FROM caused) ORDER BY m.tenant_id, m.id FOR NO KEY UPDATE

@@ -55,7 +55,7 @@ class _Way:
 # meanwhile either is seen with what it waits for, or sees what it is told.
 _TELL = """
 WITH given AS MATERIALIZED (
-    SELECT g.* FROM unnest(%(events)s::uuid[], %(months)s::date[], %(contacts)s::uuid[], %(names)s::text[])
+    SELECT g.* FROM unnest(%(events)b::uuid[], %(months)b::date[], %(contacts)b::uuid[], %(names)b::text[])
         WITH ORDINALITY AS g (event, month, contact, name, n)
 ), versions AS MATERIALIZED (
     SELECT v.id, v.watches FROM journey_versions v WHERE v.tenant_id = %(tenant)s AND v.watches && %(distinct)s::text[]
