@@ -26,7 +26,7 @@ from waypost.journeys.steps import (
 )
 from waypost.journeys.watching import rules_everywhere
 from waypost.journeys.wording import words_of
-from waypost.store.enrollments import Enrollment, TakenStep
+from waypost.store.enrollments import Enrollment, OpenMessage, TakenStep
 
 
 def explain(
@@ -36,6 +36,7 @@ def explain(
     journey: Journey,
     visits: Sequence[TakenStep],
     untaken: Mapping[str, int],
+    messages: Sequence[OpenMessage],
 ) -> ExplanationShown:
     """All that is to be said of it. `journey` is the version that it is in."""
     here = visits[-1] if visits else None
@@ -44,7 +45,10 @@ def explain(
         enrollment=shown,
         since=since,
         sentence=_where(found, journey, since),
-        wakers=[] if found.state == "ended" else list(_wakers(found, journey, untaken)),
+        wakers=[
+            *([] if found.state == "ended" else _wakers(found, journey, untaken)),
+            *(_message(one, found, journey) for one in messages),
+        ],
         untaken=untaken,
         way=[
             _reason(visit, journey, visits[place + 1 : place + 2])
@@ -90,14 +94,23 @@ def _of_step(step: Step, found: Enrollment) -> Iterator[Waker]:
             yield Waker(by="answer", to=step.next, sentence=f"Somebody approves: then {step.next} follows.")
             yield Waker(by="answer", to=step.on_reject, sentence=f"Somebody rejects: then {step.on_reject} follows.")
             yield _timed(found.wakes_at, step.on_timeout)
-        case Send():
-            said = f"Its message is sent, or will not be: then {step.next} follows."
-            yield Waker(by="message", at=found.wakes_at, to=step.next, sentence=said)
         case Webhook():
             said = f"The webhook is taken, or given up: then {step.next} follows."
             yield Waker(by="decision", at=found.wakes_at, to=step.next, sentence=said)
         case _:
-            return  # takes no time
+            return  # takes no time, or its message tells
+
+
+def _message(one: OpenMessage, found: Enrollment, journey: Journey) -> Waker:
+    """A message of the step where it is moves it; a fallback of an earlier one is told of, and moves nobody."""
+    step = journey.steps.get(found.step or "")
+    here = one.part == "primary" and one.visit == found.visits and isinstance(step, Send) and found.state == "open"
+    what = f"The {one.channel} of step {one.visit}" if one.part == "primary" else f"Its fallback by {one.channel}"
+    held = f" ({one.hold_reason})" if one.hold_reason else ""
+    when = f" is tried at {_clock(one.due_at)}{held}" if one.due_at else " waits for what becomes of the first"
+    then = f": then {step.next} follows" if here and isinstance(step, Send) else ""
+    to = step.next if here and isinstance(step, Send) else None
+    return Waker(by="message", at=one.due_at, message=one.id, to=to, sentence=f"{what}{when}{then}.")
 
 
 def _timed(at: datetime | None, to: str) -> Waker:

@@ -17,6 +17,7 @@ from api.journey_models import (
     EnrollmentShown,
     ExplanationShown,
     MoveInput,
+    SkipInput,
     VisitShown,
 )
 from api.journeys import Reader, Writer
@@ -119,18 +120,28 @@ async def explain_enrollment(caller: Reader, services: WithServices, enrollment_
         journey = await _journey_of(connection, tenant, found)
         visits = await store.list_visits(connection, tenant=tenant, enrollment=enrollment_id)
         untaken = await store.waiting_words(connection, tenant=tenant, enrollment=enrollment_id)
-    return explain(show_enrollment(services, found), found, journey=journey, visits=visits, untaken=untaken)
+        messages = await store.open_messages(connection, tenant=tenant, enrollment=enrollment_id)
+    shown = show_enrollment(services, found)
+    return explain(shown, found, journey=journey, visits=visits, untaken=untaken, messages=messages)
 
 
 @router.post("/v1/enrollments/{enrollment_id}/skip-wait", status_code=202, responses=problems(409))
-async def skip_wait(caller: Writer, services: WithServices, enrollment_id: UUID) -> EnrollmentShown:
-    """End the wait where it is: a `wait` goes on, all others time out."""
+async def skip_wait(
+    caller: Writer, services: WithServices, enrollment_id: UUID, body: SkipInput | None = None
+) -> EnrollmentShown:
+    """End the wait where it is: a `wait` goes on, all others time out. Asked twice, one wait is ended.
+
+    With `step` it is this step's wait alone: asked again after an answer that was lost, it ends no other one.
+    """
     async with services.app_db.transaction(caller.tenant_id) as connection:
         found = await _get_open(connection, caller, enrollment_id)
         step = await _rest_of(connection, caller.tenant_id, found)
-        if not isinstance(step, Wait | WaitFor | Approval):
+        wanted = body.step if body is not None else None
+        if not isinstance(step, Wait | WaitFor | Approval) or wanted not in (None, found.step):
             raise _not_waiting("It does not wait at a step that can be skipped.")
-        await _say(connection, caller, found, kind="skip_wait", action="wait_skipped", detail={"step": found.step})
+        untaken = await store.waiting_words(connection, tenant=caller.tenant_id, enrollment=enrollment_id)
+        if "skip_wait" not in untaken:
+            await _say(connection, caller, found, kind="skip_wait", action="wait_skipped", detail={"step": found.step})
     return _told(services, found)
 
 
@@ -220,7 +231,9 @@ async def _get(connection: Connection, caller: Caller, enrollment: UUID) -> Enro
 
 
 async def _get_open(connection: Connection, caller: Caller, enrollment: UUID) -> Enrollment:
-    found = await _get(connection, caller, enrollment)
+    found = await store.get_enrollment(
+        connection, tenant=caller.tenant_id, enrollment=enrollment, mode=caller.mode, lock=True
+    )
     if found.state == "ended":
         raise ConflictError(f"This enrollment has ended: {found.how} ({found.reason}).", code="enrollment_over")
     return found

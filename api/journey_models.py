@@ -62,6 +62,12 @@ class EnrollInput(Body):
     key: Annotated[EntryKey | None, Field(description="Of a journey with reentry: per_key, and of no other")] = None
 
 
+class SkipInput(Body):
+    """At which step it waits."""
+
+    step: StepId | None = None
+
+
 class MoveInput(Body):
     """The step that the contact is put at."""
 
@@ -208,6 +214,7 @@ class Waker(BaseModel):
 
     by: Literal["time", "event", "condition", "answer", "message", "resume", "decision"]
     at: datetime | None = None
+    message: Annotated[UUID | None, Field(description="The message that is to be sent")] = None
     event: str | None = None
     to: str | None = None
     ends: Annotated[str | None, Field(description="The goal's or exit rule's name, where it would end")] = None

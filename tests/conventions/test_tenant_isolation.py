@@ -84,6 +84,7 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("post", "/v1/journeys/{key}/archive"): {"remove": True},
     ("post", "/v1/journeys/{key}/migrate"): {"from": 1, "to": 2},
     ("post", "/v1/journeys/{key}/enrollments"): {"contact": KEY},
+    ("post", "/v1/enrollments/{enrollment_id}/skip-wait"): {"step": "a"},
     ("post", "/v1/enrollments/{enrollment_id}/move"): {"step": "b"},
     ("post", "/v1/enrollments/{enrollment_id}/answer"): {"step": "a", "approved": True},
     ("put", "/v1/senders/{key}"): {"channel": "email", "address": "mine@example.com", "account": "shared"},

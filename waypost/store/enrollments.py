@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -56,12 +56,15 @@ JOIN journey_versions v ON v.tenant_id = e.tenant_id AND v.id = e.version_id
 WHERE e.tenant_id = %(tenant)s
 """
 _ONE = _READ + " AND e.id = %(enrollment)s AND e.mode = %(mode)s"
+_LOCKED = _ONE + " FOR NO KEY UPDATE OF e"
 
 
-async def get_enrollment(connection: Connection, *, tenant: UUID, enrollment: UUID, mode: str) -> Enrollment:
-    """One enrollment. Raises `NotFoundError`, also for one of the other mode."""
+async def get_enrollment(
+    connection: Connection, *, tenant: UUID, enrollment: UUID, mode: str, lock: bool = False
+) -> Enrollment:
+    """One enrollment. Raises `NotFoundError`, also for one of the other mode. Locked, nothing is decided meanwhile."""
     async with connection.cursor(row_factory=class_row(Enrollment)) as cursor:
-        await cursor.execute(_ONE, {"tenant": tenant, "enrollment": enrollment, "mode": mode})
+        await cursor.execute(_LOCKED if lock else _ONE, {"tenant": tenant, "enrollment": enrollment, "mode": mode})
         found = await cursor.fetchone()
     if found is None:
         raise NotFoundError("enrollment")
@@ -77,14 +80,13 @@ class Asked:
     contact: UUID | None = None
 
 
-_OF_JOURNEY = """
- AND e.journey_id = %(journey)s
- AND (%(state)s::text IS NULL OR e.state = %(state)s) AND (%(step)s::text IS NULL OR e.step = %(step)s)
- AND (%(contact)s::uuid IS NULL OR e.contact_id = %(contact)s)
- AND (%(at)s::timestamptz IS NULL OR (e.entered_at, e.id) > (%(at)s, %(after)s::uuid))
-ORDER BY e.entered_at, e.id LIMIT %(limit)s
-"""
-_MANY = _READ + _OF_JOURNEY
+# Only what is asked for is said: each statement is planned for itself.
+_OF_JOURNEY = _READ + " AND e.journey_id = %(journey)s"
+_STATE = " AND e.state = %(state)s"
+_STEP = " AND e.step = %(step)s"
+_CONTACT = " AND e.contact_id = %(contact)s"
+_AFTER = " AND (e.entered_at, e.id) > (%(at)s, %(after)s)"
+_IN_ORDER = " ORDER BY e.entered_at, e.id LIMIT %(limit)s"
 
 
 async def list_enrollments(
@@ -102,11 +104,20 @@ async def list_enrollments(
         "limit": limit + 1,
     }
     async with connection.cursor(row_factory=class_row(Enrollment)) as cursor:
-        await cursor.execute(_MANY, values)
+        await cursor.execute(_many(asked, after), values)
         rows = await cursor.fetchall()
     if len(rows) <= limit:
         return rows, None
     return rows[:limit], Place(rows[limit - 1].entered_at, rows[limit - 1].id)
+
+
+def _many(asked: Asked, after: Place | None) -> LiteralString:
+    statement: LiteralString = _OF_JOURNEY
+    statement += _STATE if asked.state is not None else ""
+    statement += _STEP if asked.step is not None else ""
+    statement += _CONTACT if asked.contact is not None else ""
+    statement += _AFTER if after is not None else ""
+    return statement + _IN_ORDER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +171,31 @@ SELECT kind, count(*) FROM enrollment_inbox WHERE tenant_id = %s AND enrollment_
 async def waiting_words(connection: Connection, *, tenant: UUID, enrollment: UUID) -> dict[str, int]:
     """What the enrollment was told and has not decided about yet, counted by kind."""
     return dict(await (await connection.execute(_WAITING, (tenant, enrollment))).fetchall())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenMessage:
+    """A message of an enrollment that is not sent yet. `due_at` None: it waits for another one."""
+
+    id: UUID
+    part: str
+    channel: str
+    visit: int
+    due_at: datetime | None
+    hold_reason: str | None
+
+
+_MESSAGES = """
+SELECT id, part, channel, (metadata ->> 'visit')::integer AS visit, due_at, hold_reason FROM messages
+WHERE tenant_id = %(tenant)s AND enrollment_id = %(enrollment)s AND outcome IS NULL ORDER BY created_at, part DESC, id
+"""
+
+
+async def open_messages(connection: Connection, *, tenant: UUID, enrollment: UUID) -> list[OpenMessage]:
+    """What is to be sent to somebody: the message of the step, and fallbacks of those before."""
+    async with connection.cursor(row_factory=class_row(OpenMessage)) as cursor:
+        await cursor.execute(_MESSAGES, {"tenant": tenant, "enrollment": enrollment})
+        return await cursor.fetchall()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
