@@ -1,12 +1,12 @@
 """What is done with a journey: publish, pause, resume, archive, migrate."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from pydantic import TypeAdapter
 
+from api.dependencies import Caller
 from api.fields import SlugPath
 from api.journey_models import (
     ArchiveInput,
@@ -17,7 +17,7 @@ from api.journey_models import (
     ResumeInput,
     StepMove,
 )
-from api.journeys import Writer, document_problem, show_journey
+from api.journeys import Writer, document_problem, in_workshop, show_journey
 from api.problems import ApiError, FieldError
 from api.routes import guarded_router, problems
 from api.services import Services, WithServices
@@ -31,7 +31,9 @@ from waypost.messaging.templating import variables
 from waypost.store import journey_people as people
 from waypost.store import journey_publishing as publishing
 from waypost.store import journey_states as states
+from waypost.store.errors import ConflictError
 from waypost.store.journey_people import Moved
+from waypost.store.journey_publishing import Draft, Published
 from waypost.store.notifications import JOURNEYS_CHANNEL, OUTBOX_CHANNEL
 
 router = guarded_router("journeys")
@@ -46,21 +48,11 @@ async def publish_journey(caller: Writer, services: WithServices, key: SlugPath)
     What is published already is published once. `on_new_version` says what becomes of the people in the version before;
     an answer that was lost is asked for again, and who was not moved yet is moved then.
     """
-    tenant = caller.tenant_id
-    async with services.app_db.transaction(tenant) as connection:
-        draft = await publishing.read_draft(connection, tenant=tenant, key=key, mode=caller.mode)
-        contents = await publishing.template_contents(connection, tenant=tenant, keys=_templates(draft.text))
-    looked_into = await asyncio.get_running_loop().run_in_executor(services.workshop, _variables, contents)
-    async with services.app_db.transaction(tenant) as connection:
-        around = await publishing.surroundings(connection, tenant=tenant, mode=draft.mode, variables=looked_into)
-        checked = check_journey(draft.text, around)
-        if checked.journey is None:
-            raise document_problem(checked.problems)
-        journey = checked.journey
-        if draft.before is not None and (found := list(move_problems(draft.before, journey))):
-            raise document_problem(found)
-        done = await publishing.publish(connection, tenant=tenant, draft=draft, journey=journey, actor=caller.key_id)
-    moved = await _move_before(services, tenant, draft.id, journey, done.number)
+    try:
+        draft, journey, done = await _publish(services, caller, key)
+    except ConflictError:  # somebody else published or changed the draft at this moment
+        draft, journey, done = await _publish(services, caller, key)
+    moved = await _move_before(services, caller.tenant_id, draft, journey, done.number)
     services.teller.tell(JOURNEYS_CHANNEL)
     return PublishedShown(version=done.number, new=done.new, draining=done.draining, moved=moved.moved, left=moved.left)
 
@@ -140,6 +132,27 @@ async def migrate_journey(caller: Writer, services: WithServices, key: SlugPath,
     return shown.model_copy(update={"moved": moved.moved, "left": moved.left})
 
 
+async def _publish(services: Services, caller: Caller, key: str) -> tuple[Draft, Journey, Published]:
+    tenant = caller.tenant_id
+    async with services.app_db.transaction(tenant) as connection:
+        draft = await publishing.read_draft(connection, tenant=tenant, key=key, mode=caller.mode)
+    names = await in_workshop(services, _templates, draft.text)
+    async with services.app_db.transaction(tenant) as connection:
+        contents = await publishing.template_contents(connection, tenant=tenant, keys=names)
+    looked_into = await in_workshop(services, _variables, contents)
+    async with services.app_db.transaction(tenant) as connection:
+        around = await publishing.surroundings(connection, tenant=tenant, mode=draft.mode, variables=looked_into)
+        checked = await in_workshop(services, check_journey, draft.text, around)
+        if checked.journey is None:
+            raise document_problem(checked.problems)
+        if draft.before is not None and (found := list(move_problems(draft.before, checked.journey))):
+            raise document_problem(found)
+        done = await publishing.publish(
+            connection, tenant=tenant, draft=draft, journey=checked.journey, actor=caller.key_id
+        )
+    return draft, checked.journey, done
+
+
 def _templates(text: str) -> list[str]:
     """The templates that a sound draft names."""
     journey = check_journey(text).journey
@@ -153,14 +166,14 @@ def _variables(contents: Mapping[str, Mapping[str, Any]]) -> dict[str, frozenset
     return {key: variables(_CONTENT.validate_python(content)) for key, content in contents.items()}
 
 
-async def _move_before(services: Services, tenant: UUID, journey: UUID, after: Journey, number: int) -> Moved:
+async def _move_before(services: Services, tenant: UUID, draft: Draft, after: Journey, number: int) -> Moved:
     """Move the people of the version before, where the new one says so."""
     if after.on_new_version is not OnNewVersion.MOVE or number == 1:
         return Moved(moved=0, left=0, after=None)
     async with services.app_db.transaction(tenant) as connection:
-        before = await people.read_version(connection, tenant=tenant, journey=journey, number=number - 1)
+        before = await people.read_version(connection, tenant=tenant, journey=draft.id, number=number - 1)
     ways = ways_between(before, after, after.moves)
-    return await _move_all(services, tenant, journey, before=number - 1, number=number, ways=ways)
+    return await _move_all(services, tenant, draft.id, before=number - 1, number=number, ways=ways)
 
 
 async def _move_all(

@@ -1,7 +1,8 @@
 """`/v1/journeys`: drafts, their versions and pictures. docs/journeys.md has the language."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
@@ -48,6 +49,8 @@ _PICTURES: dict[int | str, dict[str, Any]] = {
     }
 }
 
+T = TypeVar("T")
+
 Reader = Annotated[Caller, needs(Scope.JOURNEYS_READ)]
 Writer = Annotated[Caller, needs(Scope.JOURNEYS_WRITE)]
 NumberPath = Annotated[int, Path(ge=1, le=MAX_VERSION)]
@@ -65,7 +68,7 @@ async def put_journey(
 
     It must be sound in itself: all problems at once otherwise. What it names is looked for when it is published.
     """
-    text, journey = _read_document(await request.body(), key)
+    text, journey = await in_workshop(services, _read_document, await request.body(), key)
     async with services.app_db.session(caller.tenant_id) as session:
         row, new = await store.put_draft(
             session, caller.tenant_id, key, name=journey.name, mode=caller.mode.value, draft=text
@@ -165,6 +168,11 @@ async def list_audit(
     return listing_of([DeedShown.model_validate(row) for row in rows], after)
 
 
+async def in_workshop(services: Services, work: Callable[..., T], *given: Any) -> T:
+    """Reading a large document takes a second of CPU: not on the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(services.workshop, work, *given)
+
+
 def document_problem(found: Sequence[Problem]) -> ApiError:
     """Everything that is wrong with a document, as one answer."""
     errors = [
@@ -207,12 +215,6 @@ async def show_journey(session: store.Session, row: JourneyRow) -> JourneyShown:
         draining=row.entering if row.version != row.entering else None,
         counts=PeopleShown(open=people.open, waiting=people.waiting, steps=people.steps, endings=people.endings),
     )
-
-
-async def draft_of(services: Services, caller: Caller, key: str) -> JourneyRow:
-    """A journey that the caller may see. Raises `NotFoundError`."""
-    async with services.app_db.session(caller.tenant_id) as session:
-        return await store.get_journey(session, caller.tenant_id, key, mode=caller.mode)
 
 
 def _version(row: JourneyVersionRow, people: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -143,6 +144,15 @@ async def test_publishing_twice_makes_one_version_and_a_change_makes_another(api
     await problem(tenant.client.get("/v1/journeys/tour/versions/3"), 404, "not_found")
     audit = (await ok(tenant.client.get("/v1/journeys/tour/audit")))["data"]
     assert [(one["action"], one["detail"]["version"]) for one in audit] == [("published", 1), ("published", 2)]
+
+
+async def test_publishing_at_once_makes_one_version(api: Api) -> None:
+    tenant = await api.tenant()
+    await put(tenant, WAITS)
+    asked = [ok(tenant.client.post("/v1/journeys/tour/publish")) for _ in range(3)]
+    answers = await asyncio.gather(*asked)
+    assert [one["version"] for one in answers] == [1, 1, 1]
+    assert sum(one["new"] for one in answers) == 1
 
 
 async def test_a_journey_of_the_other_mode_is_not_there(api: Api) -> None:
