@@ -7,10 +7,11 @@ resources. Both begin by telling PostgreSQL whose rows may be seen, and commit a
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection, OperationalError, conninfo
+from psycopg import AsyncConnection, AsyncPipeline, OperationalError, conninfo
 from psycopg.errors import InFailedSqlTransaction
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -94,10 +95,10 @@ class Database:
         block's end; after one, nothing of the block is committed.
         """
         async with self._pool.connection() as connection, _explicit(connection):
-            async with connection.pipeline():
+            async with connection.pipeline() as pipeline:
                 # Not connection.transaction(): in a pipeline it waits for PostgreSQL at its begin, before and after
                 # its commit, four round trips where one will do.
-                await connection.execute("BEGIN", prepare=True)
+                _begin(connection, pipeline)
                 if tenant is not None:
                     await connection.execute(_SET_TENANT, (str(tenant),), prepare=True)
                 yield connection
@@ -131,6 +132,12 @@ class Database:
                 f"{name} is a superuser, bypasses row security or owns tables; "
                 "set WAYPOST_APP_PASSWORD and WAYPOST_RELAY_PASSWORD and let `waypost migrate` make the roles"
             )
+
+
+def _begin(connection: Connection, pipeline: AsyncPipeline) -> None:
+    """BEGIN goes out with the first statement: by `execute` PostgreSQL would be woken for it alone."""
+    pipeline.command_queue.append(partial(connection.pgconn.send_query_params, b"BEGIN", None))
+    pipeline.result_queue.append(None)
 
 
 @asynccontextmanager
