@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from prometheus_client import Counter, Histogram
+import prometheus_client
 
 from activities.budgets import BudgetExhaustedError, Budgets
 from activities.campaign_composing import Prepared
@@ -39,10 +40,12 @@ _NAP = timedelta(seconds=1)
 _CAPPED_AGAIN = timedelta(seconds=1)
 """Whom the claim found capped is judged again by then: the gate says whether it is so, or the contact was locked."""
 
-_RECIPIENTS = Counter(
+_RECIPIENTS = prometheus_client.Counter(
     "waypost_campaign_recipients_total", "Recipients of campaigns by what became of them", ["outcome"]
 )
-_CALLS = Histogram("waypost_campaign_call_seconds", "One provider call of a campaign, claim and record included")
+_CALLS = prometheus_client.Histogram(
+    "waypost_campaign_call_seconds", "One provider call of a campaign, claim and record included"
+)
 
 
 @dataclass(slots=True)
@@ -168,7 +171,7 @@ class Calls:
                 claimed = await claim_many(
                     connection, tenant=run.tenant_id, run=run.id, asks=asks, process=self._process
                 )
-            mine = [replace(one, claimed_at=claimed[one.ask.message]) for one in group if one.ask.message in claimed]
+            mine = [one.at(claimed[one.ask.message]) for one in group if one.ask.message in claimed]
             unused = passed - {one.recipient.contact_id for one in mine}
             if rules.caps and unused:
                 await give_back_just_taken(
@@ -210,14 +213,13 @@ class Calls:
             )
 
     def _count(self, page: Page, endings: Sequence[Consequence]) -> None:
-        for what in endings:
-            outcome = what.ending.outcome
+        for outcome, count in Counter(what.ending.outcome for what in endings).items():
             if outcome is not None:
-                _RECIPIENTS.labels(outcome).inc()
+                _RECIPIENTS.labels(outcome).inc(count)
             if outcome in (Outcome.SENT, Outcome.MAYBE_SENT):
-                page.handed_over += 1
+                page.handed_over += count
             elif outcome is not None:
-                page.ended += 1
+                page.ended += count
 
     async def _tell_account(self, page: Page, run: LoadedRun, endings: Sequence[Consequence]) -> None:
         paused = next((what for what in endings if what.pause is not None), None)

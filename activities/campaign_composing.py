@@ -33,6 +33,10 @@ class Prepared:
     claimed_at: datetime | None = None
     """By the database's clock, once it is."""
 
+    def at(self, moment: datetime) -> "Prepared":
+        """The same once it is claimed. Not replace(), which takes five times as long."""
+        return Prepared(self.recipient, self.ask, self.rendered, moment)
+
 
 class CampaignComposer:
     """Renders recipients of campaigns. Templates are compiled by the composer of messages, which keeps them."""

@@ -6,7 +6,7 @@ return None: then python-liquid renders it all, and decides what is right and wh
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,9 +43,9 @@ class _Cut:
 
 @dataclass(frozen=True, slots=True)
 class _Loop:
-    name: str
     path: Path
-    body: tuple["str | Path", ...]
+    body: tuple[tuple[bool, "str | Path"], ...]
+    """Pieces, and of a path whether it leads on from the item."""
     cost: int
     """Of a round."""
 
@@ -90,15 +90,15 @@ class QuickText:
         regions.append("".join(region))
         return regions if size + sum(map(len, regions)) <= MAX_OUTPUT else None
 
-    def _rounds(self, context: Mapping[str, object], loop: _Loop, items: list[object]) -> Iterator[str]:
-        inner = dict(context)
-        for item in items:
-            inner[loop.name] = item
-            for piece in loop.body:
-                yield piece if isinstance(piece, str) else self._value(inner, piece)
+    def _rounds(self, context: Mapping[str, object], loop: _Loop, items: list[object]) -> list[str]:
+        return [
+            piece if isinstance(piece, str) else self._value(item if own else context, piece)
+            for item in items
+            for own, piece in loop.body
+        ]
 
-    def _value(self, context: Mapping[str, object], path: Path) -> str:
-        value = _find(context, path)
+    def _value(self, start: object, path: Path) -> str:
+        value = _find(start, path)
         if type(value) is int and -_GREATEST_NUMBER < value < _GREATEST_NUMBER:
             return str(value)
         # A carriage return comes out of python-liquid's buffer as another line break.
@@ -107,8 +107,8 @@ class QuickText:
         return str(escape(value)) if self._autoescape and _SPECIAL.search(value) else value
 
 
-def _find(context: Mapping[str, object], path: Path) -> object:
-    found: object = context
+def _find(start: object, path: Path) -> object:
+    found = start
     try:
         for segment in path:
             if type(found) is not dict:
@@ -165,4 +165,9 @@ def _loop(node: MeteredForNode) -> _Loop | None:
     if len(known) < len(body):
         return None
     cost = node.body_cost + len(known) * _COST_OF_VALUE
-    return _Loop(expression.identifier, tuple(expression.iterable.path), known, cost)
+    pieces = tuple(_from_item(piece, expression.identifier) for piece in known)
+    return _Loop(tuple(expression.iterable.path), pieces, cost)
+
+
+def _from_item(piece: "str | Path", name: str) -> tuple[bool, "str | Path"]:
+    return (True, piece[1:]) if isinstance(piece, tuple) and piece[:1] == (name,) else (False, piece)
