@@ -37,6 +37,7 @@ from waypost.providers.deadlines import Deadlines
 from waypost.providers.webhooks import Poster
 from waypost.relay.campaigns import CAMPAIGNS_LOOP, campaign_loops
 from waypost.relay.dispatch import Dispatcher, queue_for
+from waypost.relay.entries import entry_loops
 from waypost.relay.journeys import JOURNEYS_LOOP, journey_loops
 from waypost.relay.loops import Loop, run_loops
 from waypost.relay.placement import Placement
@@ -155,7 +156,11 @@ class WorkerProcess:
     def _bulk_loops(self) -> list[Loop]:
         if self._lane is not Lane.BULK:
             return []
-        return campaign_loops(self._relay, lambda: self._client) + journey_loops(self._relay, lambda: self._client)
+        return [
+            *campaign_loops(self._relay, lambda: self._client),
+            *journey_loops(self._relay, lambda: self._client),
+            *entry_loops(self._relay),
+        ]
 
     async def _dispatch(self) -> None:
         while True:

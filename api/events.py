@@ -93,7 +93,9 @@ Writer = Annotated[Caller, needs(Scope.EVENTS_WRITE)]
 async def add_event(caller: Writer, services: WithServices, body: EventInput, response: Response) -> EventTaken:
     """Store what a contact did: 201, or 200 where its id was there before."""
     async with services.app_db.transaction(caller.tenant_id) as connection:
-        received = await receive_events(connection, tenant=caller.tenant_id, events=[_event(body)])
+        received = await receive_events(
+            connection, tenant=caller.tenant_id, events=[_event(body)], mode=caller.mode
+        )
     tell_of(received.routed, services.teller)
     ((row, taken),) = received.events
     if taken is Taken.UNKNOWN_CONTACT:
@@ -108,7 +110,7 @@ async def add_batch(caller: Writer, services: WithServices, body: EventBatch) ->
     """Store up to 500 events. One of a contact that is not there keeps the others not out; a malformed one does."""
     async with services.app_db.transaction(caller.tenant_id) as connection:
         events = [_event(one) for one in body.events]
-        received = await receive_events(connection, tenant=caller.tenant_id, events=events)
+        received = await receive_events(connection, tenant=caller.tenant_id, events=events, mode=caller.mode)
     tell_of(received.routed, services.teller)
     return EventVerdicts(verdicts=[_verdict(row, taken) for row, taken in received.events])
 

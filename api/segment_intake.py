@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, assert_never
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from api.dependencies import Caller
 from api.events import MAX_BATCH as MAX_EVENTS
 from api.events import MOST_AHEAD, tell_of
 from api.problems import FieldError
@@ -68,10 +69,10 @@ class _Part:
         return {traits.external_id for _, traits in self.said} | {event.contact for event in self.events}
 
 
-async def take_calls(services: Services, tenant: UUID, calls: Sequence[Placed]) -> list[CallProblem]:
+async def take_calls(services: Services, caller: Caller, calls: Sequence[Placed]) -> list[CallProblem]:
     """Store what the calls say; what was wrong with those of which not all was taken."""
-    async with services.app_db.transaction(tenant) as connection:
-        intake = _Intake(connection, tenant)
+    async with services.app_db.transaction(caller.tenant_id) as connection:
+        intake = _Intake(connection, caller)
         for _, stretch in groupby(calls, key=_stretch):
             await intake.take(list(stretch))
     for routed in intake.routed:
@@ -88,11 +89,12 @@ def _stretch(one: Placed) -> int:
 class _Intake:
     """One request's calls on their way into the database."""
 
-    def __init__(self, connection: Connection, tenant: UUID) -> None:
+    def __init__(self, connection: Connection, caller: Caller) -> None:
         self.problems: list[CallProblem] = []
         self.routed: list[Routed] = []
         self._connection = connection
-        self._tenant = tenant
+        self._tenant = caller.tenant_id
+        self._mode = caller.mode
         self._merges_left = MAX_MERGES
 
     async def take(self, calls: Sequence[Placed]) -> None:
@@ -137,13 +139,13 @@ class _Intake:
         self.problems.append(CallProblem(index=place, taken=False, code=code, errors=[error]))
 
     async def _add(self, events: Sequence[ContactEvent]) -> None:
-        received = await receive_events(self._connection, tenant=self._tenant, events=events)
+        received = await receive_events(self._connection, tenant=self._tenant, events=events, mode=self._mode)
         self.routed.append(received.routed)
         taken = zip(events, received.events, strict=True)
         gone = [event for event, (_, what) in taken if what is Taken.UNKNOWN_CONTACT]
         if gone:  # deleted, or made one with another, at this very moment
             await ensure_contacts(self._connection, self._tenant, {event.contact for event in gone})
-            again = await receive_events(self._connection, tenant=self._tenant, events=gone)
+            again = await receive_events(self._connection, tenant=self._tenant, events=gone, mode=self._mode)
             self.routed.append(again.routed)
 
 

@@ -167,7 +167,7 @@ async def import_batch(caller: Writer, services: WithServices, body: SegmentBatc
 
 
 async def _take_one(services: Services, caller: Caller, call: Call) -> CallsTaken:
-    problems = await take_calls(services, caller.tenant_id, [(0, call)])
+    problems = await take_calls(services, caller, [(0, call)])
     _note(services, problems, calls=1)
     for one in problems:
         if not one.taken:
@@ -178,7 +178,7 @@ async def _take_one(services: Services, caller: Caller, call: Call) -> CallsTake
 async def _take_batch(services: Services, caller: Caller, body: SegmentBatch) -> CallsTaken:
     calls, problems = _judge(body.batch)
     if calls:
-        problems += await take_calls(services, caller.tenant_id, calls)
+        problems += await take_calls(services, caller, calls)
     _note(services, problems, calls=len(body.batch))
     return CallsTaken(problems=sorted(problems, key=lambda one: one.index) or None)
 

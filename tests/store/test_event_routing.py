@@ -13,6 +13,7 @@ import pytest
 from tests.relay.ledger import Ledger
 from tests.store.journey_rows import add_contact, add_journey, document, enrollments
 from waypost.messaging import ids
+from waypost.messaging.values import Mode
 from waypost.store.contact_events import ContactEvent, Received, receive_events
 from waypost.store.database import Database
 from waypost.store.entering import Entered, Entrance, enter
@@ -152,6 +153,24 @@ async def test_an_enrollment_that_is_over_is_told_nothing(app: Database, ledger:
         "UPDATE enrollments SET state = 'ended', how = 'goal', ended_at = waypost_now() WHERE id = %s", (enrollment,)
     )
     assert (await _receive(app, ledger, _event("1", "ann", "bought"))).routed == Routed()
+
+
+async def test_a_test_keys_events_lead_to_no_journey_that_sends_for_real(app: Database, ledger: Ledger) -> None:
+    journeys = {
+        mode: [
+            await add_journey(ledger, document(f"begins-{mode}", entry=SIGNED_UP), mode=mode),
+            await add_journey(ledger, _buying(f"buys-{mode}"), mode=mode),
+        ]
+        for mode in Mode
+    }
+    ann = await add_contact(ledger, "ann")
+    waiting = {mode: await _waiting(app, ledger, buys, ann, "bought") for mode, (_, buys) in journeys.items()}
+    events = [_event("1", "ann", "bought"), _event("2", "ann", "signed_up")]
+    async with app.transaction(ledger.tenant) as connection:
+        received = await receive_events(connection, tenant=ledger.tenant, events=events, mode=Mode.TEST)
+    assert received.routed == Routed(entered=1, told=1, woken=1)
+    assert len(await enrollments(ledger, journeys[Mode.TEST][0])) == 1
+    assert len(await _inbox(ledger, waiting[Mode.TEST])) == 1
 
 
 async def test_events_known_by_id_are_led_on_the_same_way(app: Database, ledger: Ledger) -> None:

@@ -11,6 +11,7 @@ import orjson
 from psycopg import AsyncConnection
 
 from waypost.messaging import ids
+from waypost.messaging.values import Mode
 from waypost.store.conversions import note_conversions
 from waypost.store.event_routing import Routed, StoredEvent, route
 
@@ -66,11 +67,17 @@ FROM given g LEFT JOIN known k ON k.id = g.contact LEFT JOIN added a ON a.id = g
 
 
 async def receive_events(
-    connection: AsyncConnection[Any], *, tenant: UUID, events: Sequence[ContactEvent], depth: int = 0
+    connection: AsyncConnection[Any],
+    *,
+    tenant: UUID,
+    events: Sequence[ContactEvent],
+    mode: Mode | None = None,
+    depth: int = 0,
 ) -> Received:
     """Store events, each id once, and lead them on. Whoever calls this tells the channels that `routed` concerns.
 
-    `depth`: how many journeys led to these events, one by another.
+    `mode`: of the journeys that they may concern, the key's that tells them; None: of both. `depth`: how many journeys
+    led to these events, one by another.
     """
     rows: dict[UUID, dict[str, Any]] = {}
     order = []
@@ -83,7 +90,7 @@ async def receive_events(
     found = {row[0]: row for row in await cursor.fetchall()}
     new = [_stored(rows[row], found[row]) for row in rows if found[row][2] is not None]
     await note_conversions(connection, tenant=tenant, events=[event.id for event in new])
-    routed = await route(connection, tenant=tenant, events=new, depth=depth)
+    routed = await route(connection, tenant=tenant, events=new, mode=mode, depth=depth)
     taken = [(row, Taken.DUPLICATE if repeated and found[row][1] else _taken(found[row])) for row, repeated in order]
     return Received(events=taken, routed=routed)
 

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 
 from waypost.journeys.entering import enters, entry_key
 from waypost.journeys.entries import EventEntry
+from waypost.messaging.values import Mode
 from waypost.segments.people import Deed
 from waypost.store.entering import Entered, Entrance, enter
 
@@ -63,7 +64,8 @@ WITH given AS MATERIALIZED (
     SELECT g.n, g.event, g.month, g.name, e.id FROM given g
     CROSS JOIN LATERAL (
         SELECT e.id, e.version_id FROM enrollments e
-        WHERE e.tenant_id = %(tenant)s AND e.contact_id = g.contact AND e.state = 'open' OFFSET 0) e
+        WHERE e.tenant_id = %(tenant)s AND e.contact_id = g.contact AND e.state = 'open'
+          AND (e.mode = %(mode)s::text OR %(mode)s::text IS NULL) OFFSET 0) e
     JOIN versions v ON v.id = e.version_id AND g.name = ANY(v.watches)
     WHERE (SELECT true FROM versions LIMIT 1) AND g.name IN (SELECT unnest(watches) FROM versions)
 ), locked AS MATERIALIZED (
@@ -84,16 +86,25 @@ SELECT waypost_now(), (SELECT count(*) FROM told), COALESCE((SELECT n FROM woken
 _WAYS = """
 SELECT j.id, v.definition -> 'entry', v.watches FROM journeys j
 JOIN journey_versions v ON v.tenant_id = j.tenant_id AND v.journey_id = j.id AND v.number = j.entering
-WHERE j.tenant_id = %(tenant)s AND j.entry_event = ANY(%(distinct)s::text[]) ORDER BY j.id
+WHERE j.tenant_id = %(tenant)s AND j.entry_event = ANY(%(distinct)s::text[])
+  AND (j.mode = %(mode)s::text OR %(mode)s::text IS NULL)
+ORDER BY j.id
 """
 
 
-async def route(connection: Connection, *, tenant: UUID, events: Sequence[StoredEvent], depth: int = 0) -> Routed:
-    """Lead events on, in the order of receipt. `depth`: how many journeys led to these events, one by another."""
+async def route(
+    connection: Connection, *, tenant: UUID, events: Sequence[StoredEvent], mode: Mode | None = None, depth: int = 0
+) -> Routed:
+    """Lead events on, in the order of receipt.
+
+    `mode`: the journeys that they concern, a test key's those that send nothing for real; None: both. `depth`: how many
+    journeys led to these events, one by another.
+    """
     if not events:
         return Routed()
     values = {
         "tenant": tenant,
+        "mode": mode,
         "events": [event.id for event in events],
         "months": [event.month for event in events],
         "contacts": [event.contact for event in events],
@@ -181,11 +192,13 @@ JOIN contact_events e ON e.tenant_id = %s AND e.id = o.id ORDER BY o.n
 """
 
 
-async def route_events(connection: Connection, *, tenant: UUID, events: Sequence[UUID], depth: int = 0) -> Routed:
+async def route_events(
+    connection: Connection, *, tenant: UUID, events: Sequence[UUID], mode: Mode | None = None, depth: int = 0
+) -> Routed:
     """The same for events that are known by their ids alone."""
     rows = await (await connection.execute(_READ, (list(events), tenant))).fetchall()
     stored = [
         StoredEvent(id=row[0], month=row[1], contact=row[2], name=row[3], properties=row[4], occurred_at=row[5])
         for row in rows
     ]
-    return await route(connection, tenant=tenant, events=stored, depth=depth)
+    return await route(connection, tenant=tenant, events=stored, mode=mode, depth=depth)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import case, column, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import col, select
+from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from waypost.messaging import ids
@@ -21,6 +21,7 @@ from waypost.segments.rules import Rule, read_rule, write_rule
 from waypost.store.campaign_tables import ListRow, SegmentRow, TopicRow
 from waypost.store.columns import NOW
 from waypost.store.errors import ConflictError, NotFoundError, StoreError
+from waypost.store.journey_tables import JourneyRow
 from waypost.store.pages import Page, Place, fetch_page
 
 
@@ -44,7 +45,18 @@ async def put_segment(session: AsyncSession, tenant: UUID, key: str, *, name: st
     changed = case((col(row.rule).is_distinct_from(given.excluded.rule), 1), else_=0)
     new = {"name": name, "rule": given.excluded.rule, "version": col(row.version) + changed, "updated_at": NOW}
     await session.exec(given.on_conflict_do_update(index_elements=["tenant_id", "key"], set_=new))
+    await _have_journeys_look(session, tenant)
     return await get_segment(session, tenant, key)
+
+
+async def _have_journeys_look(session: AsyncSession, tenant: UUID) -> None:
+    """Who comes to be in a segment by its new rule enters the journeys that begin with it soon, not at their next look.
+
+    All journeys by segment are looked at: which rules refer to this one changes as well.
+    """
+    row = JourneyRow
+    waiting = (col(row.tenant_id) == tenant, col(row.entry_kind) == "segment", col(row.next_entry_at).is_not(None))
+    await session.exec(update(row).where(*waiting).values(next_entry_at=NOW))
 
 
 async def get_segment(session: AsyncSession, tenant: UUID, key: str) -> SegmentRow:
