@@ -7,7 +7,7 @@ from typing import Any, assert_never
 from waypost.journeys.steps import AddToList, EmitEvent, RemoveFromList, Send, StartJourney, UpdateContact
 from waypost.journeys.taking import filled
 from waypost.messaging import ids
-from waypost.messaging.values import Channel, Part
+from waypost.messaging.values import Channel, Mode, Part
 from waypost.store.contact_events import ContactEvent, receive_events
 from waypost.store.database import Connection
 from waypost.store.entering import Entered, Entrance, enter
@@ -55,7 +55,13 @@ async def _emit(
         properties=filled(step.properties, data),
         occurred_at=enrollment.now,
     )
-    await receive_events(connection, tenant=enrollment.tenant_id, events=[event], depth=enrollment.depth + 1)
+    await receive_events(
+        connection,
+        tenant=enrollment.tenant_id,
+        events=[event],
+        mode=Mode(enrollment.mode),
+        depth=enrollment.depth + 1,
+    )
     return {"event": step.event}
 
 
