@@ -54,6 +54,13 @@ async def tenant_with(api: Api, *contacts: str, **fields: Any) -> Tenant:
     return tenant
 
 
+async def have_sender(api: Api, tenant: Tenant) -> None:
+    """A default sender for email."""
+    account = await api.account(f"of-{tenant.id.hex[:20]}")
+    sender = {"channel": "email", "address": "a@example.com", "account": account["name"], "is_default": True}
+    await ok(tenant.client.put("/v1/senders/main", json=sender))
+
+
 def owner(database: Database) -> psycopg.Connection[Any]:
     """Rows as their owner sees and sets them: what executions would have done."""
     return psycopg.connect(database.owner_url, autocommit=True)

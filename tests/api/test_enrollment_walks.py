@@ -13,7 +13,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.contracts.journeys import DecideInput, Decision, Next
 from activities.journey_webhooks import Webhooks
 from activities.journeys import JourneyActivities
-from tests.api.journey_fixtures import WAITS, document, enroll, publish, put, tenant_with
+from tests.api.journey_fixtures import WAITS, document, enroll, have_sender, publish, put, tenant_with
 from tests.api.running import SECRET_KEY, Api, Tenant, app_settings, ok, problem
 from tests.services import Database
 from waypost.store import database
@@ -140,9 +140,7 @@ async def test_archiving_with_removal_ends_everybody_also_during_a_pause(api: Ap
 
 async def test_a_message_that_is_to_be_sent_is_told_of(api: Api, decide: Decide) -> None:
     tenant = await tenant_with(api, "ann")
-    await api.account("walks")
-    sender = {"channel": "email", "address": "a@example.com", "account": "walks", "is_default": True}
-    await ok(tenant.client.put("/v1/senders/main", json=sender))
+    await have_sender(api, tenant)
     content = {"en": {"subject": "Hello", "text": "Hello"}}
     template = {"channel": "email", "default_locale": "en", "locales": content}
     await ok(tenant.client.put("/v1/templates/hello", json=template))

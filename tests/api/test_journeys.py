@@ -13,6 +13,7 @@ from tests.api.journey_fixtures import (
     YAML,
     document,
     enroll,
+    have_sender,
     hints,
     inbox,
     owner,
@@ -87,7 +88,9 @@ async def test_publishing_looks_for_everything_that_is_named(api: Api) -> None:
     answer = await problem(tenant.client.post("/v1/journeys/onboarding/publish"), 422, "journey_invalid")
     found = {(one["code"], one["step"]) for one in answer["errors"]}
     assert {("unknown_template", "welcome"), ("unknown_topic", "welcome"), ("unknown_template", "nudge")} <= found
+    assert ("no_sender", "welcome") in found
     assert (await ok(tenant.client.get("/v1/journeys/onboarding")))["state"] == "draft"
+    await have_sender(api, tenant)
     await _have_what_onboarding_names(tenant, reads="data.nobody")
     answer = await problem(tenant.client.post("/v1/journeys/onboarding/publish"), 422, "journey_invalid")
     assert {one["code"] for one in answer["errors"]} == {"missing_variable"}

@@ -200,6 +200,20 @@ def test_what_a_journey_refers_to_is_looked_up_where_it_is_known() -> None:
     assert {step for code, step, _ in found if code == "unknown_template"} == {"first", "second"}  # the fallback's
 
 
+def test_a_send_without_a_sender_needs_a_default_and_one_with_it_one_of_its_channel() -> None:
+    text = STEPS + (
+        "  one: {kind: send, channel: email, template: t, next: two}\n"
+        "  two: {kind: send, channel: sms, template: t, sender: mail, next: three}\n"
+        "  three: {kind: send, channel: email, template: t, sender: mail, next: end,"
+        " fallback: {channel: sms, template: t, after: PT1H}}\n"
+    )
+    around = Surroundings(senders={"mail": Channel.EMAIL}, default_senders=frozenset())
+    found = [(one.code, one.step) for one in check_journey(text, around).problems]
+    assert found == [("no_sender", "one"), ("wrong_channel", "two"), ("no_sender", "three")]
+    around = Surroundings(senders={"mail": Channel.EMAIL}, default_senders=frozenset({Channel.EMAIL, Channel.SMS}))
+    assert [one.code for one in check_journey(text, around).problems] == ["wrong_channel"]
+
+
 def test_a_plan_that_is_too_large_is_refused() -> None:
     ids = [f"a-step-with-quite-a-long-name-{number:03}" for number in range(90)]
     steps = "\n".join(

@@ -77,6 +77,25 @@ def missing_references(piece: BaseModel, at: Path, around: Surroundings) -> Iter
             )
 
 
+def sender_problems(step: Send, at: Path, around: Surroundings) -> Iterator[Problem]:
+    """Of a send's senders: another channel's, and a channel without a default where none is named."""
+    yield from _sender(step.sender, step.channel, at, around)
+    if step.fallback is not None:
+        yield from _sender(step.fallback.sender, step.fallback.channel, (*at, "fallback"), around)
+
+
+def _sender(key: str | None, channel: Channel, at: Path, around: Surroundings) -> Iterator[Problem]:
+    if key is None and around.default_senders is not None and channel not in around.default_senders:
+        said = f"There is no default sender for {channel}."
+        hint = "name a sender, or make one the default"
+        yield Problem(code="no_sender", message=said, path=(*at, "channel"), suggestion=hint)
+    there = (around.senders or {}).get(key or "")
+    if there is not None and there is not channel:
+        said = f"Sender {key} is for {there}, and this goes by {channel}."
+        hint = "choose another sender or channel"
+        yield Problem(code="wrong_channel", message=said, path=(*at, "sender"), suggestion=hint)
+
+
 def template_problems(
     step: Send, at: Path, templates: Mapping[str, TemplateFacts], carried: frozenset[str]
 ) -> Iterator[Problem]:

@@ -22,7 +22,9 @@ class Surroundings:
     segments: frozenset[str] | None = None
     lists: frozenset[str] | None = None
     topics: frozenset[str] | None = None
-    senders: frozenset[str] | None = None
+    senders: Mapping[str, Channel] | None = None
+    default_senders: frozenset[Channel] | None = None
+    """The channels that have one."""
     journeys: frozenset[str] | None = None
 
 

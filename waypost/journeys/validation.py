@@ -13,7 +13,13 @@ from waypost.journeys.model_errors import is_an_echo, problem_of
 from waypost.journeys.pieces import END, Piece
 from waypost.journeys.plan import MAX_PLAN_BYTES, compile_plan, write_plan
 from waypost.journeys.problems import Path, Problem, did_you_mean
-from waypost.journeys.references import carried_paths, kept_names, missing_references, template_problems
+from waypost.journeys.references import (
+    carried_paths,
+    kept_names,
+    missing_references,
+    sender_problems,
+    template_problems,
+)
 from waypost.journeys.source import Source, read_source
 from waypost.journeys.steps import EmitEvent, Send, StartJourney, Step
 from waypost.journeys.surroundings import NOTHING_KNOWN, Surroundings
@@ -157,6 +163,8 @@ def _reference_problems(journey: Journey, around: Surroundings) -> Iterator[Prob
     for step_id, step in journey.steps.items():
         if isinstance(step, Send) and around.templates is not None:
             yield from template_problems(step, ("steps", step_id), around.templates, carried)
+        if isinstance(step, Send):
+            yield from sender_problems(step, ("steps", step_id), around)
         for path, place in carried_paths(step):
             if path.split(".")[0] not in carried:
                 yield _not_carried(path, ("steps", step_id, *place), carried)

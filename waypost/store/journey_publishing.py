@@ -86,7 +86,8 @@ SELECT (SELECT jsonb_object_agg(key, channel) FROM templates WHERE tenant_id = %
        ARRAY(SELECT key FROM segments WHERE tenant_id = %(tenant)s),
        ARRAY(SELECT key FROM lists WHERE tenant_id = %(tenant)s),
        ARRAY(SELECT key FROM topics WHERE tenant_id = %(tenant)s),
-       ARRAY(SELECT key FROM senders WHERE tenant_id = %(tenant)s AND mode = %(mode)s),
+       (SELECT jsonb_object_agg(key, channel) FROM senders WHERE tenant_id = %(tenant)s AND mode = %(mode)s),
+       ARRAY(SELECT DISTINCT channel FROM senders WHERE tenant_id = %(tenant)s AND mode = %(mode)s AND is_default),
        ARRAY(SELECT key FROM journeys WHERE tenant_id = %(tenant)s AND mode = %(mode)s)
 """
 
@@ -99,7 +100,7 @@ async def surroundings(
     cursor = await connection.execute(_AROUND, {"tenant": tenant, "mode": mode})
     row = await cursor.fetchone()
     assert row is not None
-    templates, segments, lists, topics, senders, journeys = row
+    templates, segments, lists, topics, senders, defaults, journeys = row
     return Surroundings(
         templates={
             key: TemplateFacts(channel=Channel(channel), variables=variables.get(key, frozenset()))
@@ -108,7 +109,8 @@ async def surroundings(
         segments=frozenset(segments),
         lists=frozenset(lists),
         topics=frozenset(topics),
-        senders=frozenset(senders),
+        senders={key: Channel(channel) for key, channel in (senders or {}).items()},
+        default_senders=frozenset(map(Channel, defaults)),
         journeys=frozenset(journeys),
     )
 
