@@ -7,7 +7,7 @@ from typing import Any, assert_never
 from api.journey_models import EnrollmentShown, ExplanationShown, ReasonShown, Waker
 from waypost.journeys.document import Journey
 from waypost.journeys.graph import edges_of
-from waypost.journeys.pieces import END, Watch
+from waypost.journeys.pieces import END, ExitRule, Goal, Watch
 from waypost.journeys.steps import (
     AddToList,
     Approval,
@@ -79,8 +79,11 @@ def _wakers(found: Enrollment, journey: Journey, untaken: Mapping[str, int]) -> 
     if step is not None and found.paused_at is None:
         yield from _of_step(step, found)
     for watch in rules_everywhere(journey):
-        name = watch.name if watch is journey.goal and watch is not None else getattr(watch, "reason", "goal")
-        yield _watched(watch, to=None, ends=name)
+        yield _watched(watch, to=None, ends=watch.name if isinstance(watch, Goal) else _reason_of(watch))
+
+
+def _reason_of(watch: Watch) -> str:
+    return watch.reason if isinstance(watch, ExitRule) else "goal"
 
 
 def _of_step(step: Step, found: Enrollment) -> Iterator[Waker]:
