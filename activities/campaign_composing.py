@@ -18,7 +18,7 @@ from waypost.messaging.templating import CompiledTemplate
 from waypost.messaging.unsubscribe_links import Links, unsubscribe_links
 from waypost.messaging.values import Channel
 from waypost.messaging.zones import find_zone, known_zone
-from waypost.store.campaign_pages import Ask, LoadedRun, Recipient
+from waypost.store.campaign_pages import Ask, Recipient
 
 _SLOTTED_KEPT = 500
 
@@ -53,7 +53,7 @@ class CampaignComposer:
         variant = recipient.variant if recipient.variant >= 0 else (run.winner or 0)
         content = rules.frozen.contents[variant]
         template = await self._composer.version(run.tenant_id, content.template_id, content.template_version)
-        links = self._links(run, recipient)
+        links = self._links(rules, recipient)
         said = self._say(template, recipient.locale, _context(rules, recipient, links), content)
         ask = Ask(
             message=recipient.id,
@@ -63,7 +63,7 @@ class CampaignComposer:
             template_id=content.template_id,
             template_version=content.template_version,
         )
-        return Prepared(recipient, ask, _rendered(run, recipient, links, ask, said))
+        return Prepared(recipient, ask, _rendered(rules, recipient, links, ask, said))
 
     def _say(
         self, template: CompiledTemplate, locale: str | None, context: dict[str, Any], content: FrozenContent
@@ -78,7 +78,8 @@ class CampaignComposer:
             self._slotted[key] = SlottedTemplate.of(template, locale)
         return self._slotted[key].render(context)
 
-    def _links(self, run: LoadedRun, recipient: Recipient) -> Links:
+    def _links(self, rules: RunRules, recipient: Recipient) -> Links:
+        run = rules.run
         return unsubscribe_links(
             self._signer,
             self._public_url,
@@ -86,7 +87,7 @@ class CampaignComposer:
             contact=recipient.contact_id,
             topic=run.topic_id,
             message=recipient.id,
-            channel=Channel(run.channel),
+            channel=rules.channel,
         )
 
 
@@ -120,12 +121,13 @@ def _hash(address: str, said: SlottedContent | str) -> bytes:
 
 
 def _rendered(
-    run: LoadedRun, recipient: Recipient, links: Links, ask: Ask, said: SlottedContent | str
+    rules: RunRules, recipient: Recipient, links: Links, ask: Ask, said: SlottedContent | str
 ) -> RenderedMessage:
+    run = rules.run
     slotted = None if isinstance(said, str) else said
     return RenderedMessage(
         attempt_id=ask.attempt,
-        channel=Channel(run.channel),
+        channel=rules.channel,
         to=recipient.address,
         from_address=run.from_address,
         from_name=run.from_name,

@@ -27,6 +27,10 @@ class RunRules:
     rules: SendingRules
     caps: tuple[FrequencyCap, ...]
     """The tenant's: those that a campaign ignores are counted against all the same."""
+    tenant: TenantState
+    account: AccountState
+    state: RunState
+    channel: Channel
 
     @classmethod
     def of(cls, run: LoadedRun) -> "RunRules":
@@ -45,6 +49,10 @@ class RunRules:
                 caps=() if definition.ignore_frequency_caps else caps,
             ),
             caps=caps,
+            tenant=TenantState(run.tenant_state),
+            account=AccountState(run.account_state),
+            state=RunState(run.state),
+            channel=Channel(run.channel),
         )
 
     def facts(self, recipient: Recipient) -> GateFacts:
@@ -57,18 +65,18 @@ class RunRules:
             meant_for=self._meant_for(recipient),
             cancel_requested=recipient.cancel_requested,
             message_class=MessageClass.MARKETING,
-            tenant=TenantState(run.tenant_state),
+            tenant=self.tenant,
             late_policy=schedule.late_policy or run.late_policy,
             late_after=schedule.late_after or run.late_after,
-            account=AccountState(run.account_state),
+            account=self.account,
             suppression=SuppressionReason(recipient.suppression) if recipient.suppression else None,
             consent=recipient.consent,
             contact_deleted=recipient.contact_deleted,
-            run=RunState(run.state),
+            run=self.state,
             topic=self._topic(recipient),
             rules=self.rules,
             zone=recipient.time_zone,
-            channel=Channel(run.channel),
+            channel=self.channel,
             sent_at=recipient.sent_at or (),
             sent_at_any=recipient.cap_sent_at or (),
         )
