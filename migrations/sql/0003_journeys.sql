@@ -218,6 +218,27 @@ $$;
 REVOKE ALL ON FUNCTION waypost_wake FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION waypost_wake TO waypost_app, waypost_relay;
 
+-- Whose contact is gone leaves at once. No enrollment is locked here: its decision may want the contact.
+CREATE FUNCTION wake_of_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    woken uuid[];
+BEGIN
+    WITH told AS (
+        INSERT INTO enrollment_inbox (tenant_id, enrollment_id, kind)
+        SELECT e.tenant_id, e.id, 'look' FROM gone_rows g
+        JOIN enrollments e ON e.tenant_id = g.tenant_id AND e.contact_id = g.id AND e.state = 'open'
+        RETURNING enrollment_id
+    )
+    SELECT array_agg(enrollment_id) INTO woken FROM told;
+    IF woken IS NOT NULL THEN
+        PERFORM waypost_wake(woken);
+        PERFORM pg_notify('waypost_outbox', '');
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER wake_of_deleted AFTER DELETE ON contacts REFERENCING OLD TABLE AS gone_rows FOR EACH STATEMENT
+    EXECUTE FUNCTION wake_of_deleted();
+
 -- A message that ended by somebody else's hand than its enrollment's execution, which would wait for it in vain.
 CREATE FUNCTION wake_enrollment() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -15,6 +15,7 @@ from tests.store.journey_rows import add_contact, add_journey, document, enrollm
 from waypost.messaging import ids
 from waypost.messaging.values import Mode
 from waypost.store.contact_events import ContactEvent, Received, receive_events
+from waypost.store.contacts import delete_contact
 from waypost.store.database import Database
 from waypost.store.entering import Entered, Entrance, enter
 from waypost.store.event_routing import Routed, route_events
@@ -220,3 +221,14 @@ async def test_an_events_own_time_and_month_are_told(app: Database, ledger: Ledg
     assert [row["event_month"] for row in await _inbox(ledger, waits)] == [past.date().replace(day=1)] * (
         named == "bought"
     )
+
+
+async def test_whose_contact_is_deleted_is_woken_whatever_it_awaits(app: Database, ledger: Ledger) -> None:
+    journey = await add_journey(ledger, _buying("deleted"))
+    ann, bob = await add_contact(ledger, "ann"), await add_contact(ledger, "bob")
+    gone, stays = await _waiting(app, ledger, journey, ann), await _waiting(app, ledger, journey, bob)
+    async with app.transaction(ledger.tenant) as connection:
+        await delete_contact(connection, ledger.tenant, "ann")
+    assert [row["kind"] for row in await _inbox(ledger, gone)] == ["look"]
+    assert await _inbox(ledger, stays) == []
+    assert await _woken(ledger, [gone, stays]) == [str(gone)]
