@@ -5,6 +5,7 @@ from typing import Any
 
 from activities.journey_deeds import do, post_send
 from activities.journey_state import State
+from waypost.journeys import walking
 from waypost.journeys.document import Journey
 from waypost.journeys.entering import event_matches, filters_hold
 from waypost.journeys.graph import target_of
@@ -20,9 +21,6 @@ from waypost.segments.people import Deed, Person
 from waypost.store.database import Connection
 from waypost.store.journey_sends import take_back
 from waypost.store.journey_walks import LoadedEnrollment, ask
-
-MAX_VISITS = 1_000
-"""So many steps may an enrollment take; then it is stopped."""
 
 TENANT_CLOSED = "tenant_closed"
 _TAKES_BACK = frozenset({How.GOAL, How.EXIT_RULE, How.REMOVED, How.CONTACT_DELETED, How.STOPPED, TENANT_CLOSED})
@@ -111,7 +109,7 @@ class Steps:
         while target != END:
             if await self.left(None):
                 return
-            if self._state.visits >= MAX_VISITS:
+            if self._state.visits >= walking.MAX_VISITS:
                 await self.end(How.STOPPED, "too_many_steps")
                 return
             step = self._journey.steps[target]

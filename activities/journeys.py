@@ -103,6 +103,7 @@ class JourneyActivities(Journeying):
             visit=state.visits,
             taken=tuple(state.taken),
             at=at if what is Next.REST else None,
+            rest_s=max(0.0, (at - enrollment.now).total_seconds()) if what is Next.REST and at is not None else None,
             message_id=str(walk.message.id) if what is Next.SEND and walk.message is not None else None,
             version_id=str(enrollment.version_id) if moved else None,
             plan=plan if moved else None,

@@ -1,7 +1,7 @@
 """One contact's enrollment: asks for a decision, does what a provider is needed for, rests, and asks again."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -17,6 +17,7 @@ WEBHOOK_TIMEOUT = timedelta(seconds=30)
 SEND_TIMEOUT = timedelta(seconds=45)
 """As of a message by itself: workflows/message.py says what it is made of."""
 
+SEND_AGAIN = timedelta(seconds=1)
 HEARTBEAT_TIMEOUT = timedelta(seconds=5)
 LONGEST_REST = timedelta(days=30)
 """A rest without a known end, or with one farther away, looks at its row so often: a hint may have been lost."""
@@ -79,7 +80,7 @@ class JourneyWorkflow:
                 case Next.WEBHOOK:
                     await self._webhook(journey, now)
                 case Next.REST:
-                    await self._rest(now.at, plan, now.step)
+                    await self._rest(now.rest_s, plan, now.step)
                 case Next.AGAIN:
                     pass
             self._continue_as_new_where_due(journey, now.queue)
@@ -109,8 +110,8 @@ class JourneyWorkflow:
             retry_policy=_RETRY,
             summary=f"{now.step}: load, gate, claim, call, record",
         )
-        if result.step is Step.AGAIN and result.at is not None and result.at > workflow.now():
-            await self._wait(result.at - workflow.now(), f"{now.step}: {result.state}")
+        if result.step is Step.AGAIN:  # until when, the next decision says; somebody else may have it in hand
+            await self._wait(SEND_AGAIN, f"{now.step}: {result.state}")
 
     async def _webhook(self, journey: JourneyInput, now: Decision) -> None:
         await workflow.execute_activity_method(
@@ -121,8 +122,8 @@ class JourneyWorkflow:
             summary=f"{now.step}: post",
         )
 
-    async def _rest(self, until: datetime | None, plan: Plan, step: str) -> None:
-        left = LONGEST_REST if until is None else min(LONGEST_REST, max(timedelta(), until - workflow.now()))
+    async def _rest(self, seconds: float | None, plan: Plan, step: str) -> None:
+        left = LONGEST_REST if seconds is None else min(LONGEST_REST, timedelta(seconds=seconds))
         kind = plan.steps[step].kind if step in plan.steps else "start"
         await self._wait(left, f"{step} ({kind})")
 

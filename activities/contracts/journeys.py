@@ -16,7 +16,7 @@ class Next(StrEnum):
 
     send     run the send activity for `message_id`, then ask again
     webhook  run the webhook activity for `visit`, then ask again
-    rest     wait until `at`, or until woken, then ask again; None: until woken
+    rest     wait for `rest_s` seconds, or until woken, then ask again; None: until woken
     again    ask again at once: there is more than one decision takes
     ended    nothing: the enrollment is over
     """
@@ -42,7 +42,8 @@ class Decision:
     """Where the enrollment is after all that could be decided without a wait and without a provider.
 
     `taken`: the steps that were left, each with the edge by which. `plan`: of `version_id`, where that is another one
-    than the execution knew. `queue`: where the execution goes on, where that is another task queue.
+    than the execution knew. `queue`: where the execution goes on, where that is another task queue. `at` is when the
+    rest ends, by the database's clock: the execution waits for a length of time, so that its own may be another.
     """
 
     next: Next
@@ -51,6 +52,7 @@ class Decision:
     visit: int
     taken: tuple[tuple[str, str], ...] = ()
     at: datetime | None = None
+    rest_s: float | None = None
     message_id: str | None = None
     version_id: str | None = None
     plan: str | None = None

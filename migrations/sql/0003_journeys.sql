@@ -247,7 +247,7 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE TRIGGER wake_enrollment AFTER UPDATE OF outcome ON messages FOR EACH ROW
-    WHEN (NEW.enrollment_id IS NOT NULL AND OLD.outcome IS NULL AND NEW.outcome IS NOT NULL
+    WHEN (NEW.enrollment_id IS NOT NULL AND NEW.primary_id IS NULL AND OLD.outcome IS NULL AND NEW.outcome IS NOT NULL
           AND (OLD.phase <> 'dispatched' OR NEW.dispatches > 0))
     EXECUTE FUNCTION wake_enrollment();
 

@@ -185,14 +185,16 @@ async def take_back(connection: Connection, *, tenant: UUID, enrollment: UUID, v
     await connection.execute(_TAKE_BACK, values)
 
 
-# Fallbacks whose clock runs come so much later; what the gate put off is asked about now; what is late by the pause may
-# be skipped.
+# Fallbacks whose clock runs come so much later; what the gate put off for the pause is due when it was, and what else it
+# put off is asked about now. Lateness counts from when a message was meant for: a primary's stays, for the hours in which
+# nothing may be sent are nobody's delay.
 _RESUME = """
 UPDATE messages SET
-    due_at = CASE WHEN hold_reason = 'journey_paused' OR part = 'primary' THEN waypost_now()
+    due_at = CASE WHEN part = 'primary' THEN waypost_now()
+                  WHEN hold_reason = 'journey_paused' THEN GREATEST(send_at + %(shift)s, waypost_now())
                   ELSE due_at + %(shift)s END,
-    send_at = send_at + %(shift)s,
-    metadata = COALESCE(metadata, '{}') || %(late)s::jsonb
+    send_at = CASE WHEN part = 'primary' THEN send_at ELSE send_at + %(shift)s END,
+    metadata = COALESCE(metadata, '{}') || jsonb_build_object('late_policy', %(late)s::text)
 WHERE tenant_id = %(tenant)s AND enrollment_id = %(enrollment)s AND outcome IS NULL AND phase IN ('waiting', 'ready')
 """
 
@@ -205,7 +207,7 @@ async def resume_messages(
         "tenant": tenant,
         "enrollment": enrollment,
         "shift": shift,
-        "late": '{"late_policy": "skip"}' if skip_late else "{}",
+        "late": "skip" if skip_late else "send",
     }
     await connection.execute(_LOCK, values)
     await connection.execute(_RESUME, values)

@@ -1,0 +1,1 @@
+"""Journeys on a simulated clock: the real workflow, gate and decisions, months in seconds, nothing sent."""

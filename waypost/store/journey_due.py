@@ -1,0 +1,54 @@
+"""When something of a tenant's journeys is due next, and whether anything is under way: what a simulation waits for.
+
+Role waypost_relay.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+Connection = AsyncConnection[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """`under_way` counts what should be done now; `next_at` is when something is due by itself, None: nothing is."""
+
+    under_way: int
+    next_at: datetime | None
+    open: int
+
+
+_DUE = """
+SELECT (SELECT count(*) FROM enrollments e WHERE e.tenant_id = %(tenant)s AND e.state = 'open' AND e.started_at IS NULL)
+       + (SELECT count(*) FROM enrollment_inbox i JOIN enrollments e ON e.tenant_id = i.tenant_id
+          AND e.id = i.enrollment_id WHERE i.tenant_id = %(tenant)s AND e.state = 'open' AND NOT (i.detail ? 'held')
+          AND i.kind = ANY(%(kinds)s) AND e.awaits_any)
+       + (SELECT count(*) FROM outbox)
+       + (SELECT count(*) FROM contact_changes WHERE tenant_id = %(tenant)s)
+       + (SELECT count(*) FROM journey_pauses WHERE tenant_id = %(tenant)s AND woken_until IS NOT NULL)
+       + (SELECT count(*) FROM messages WHERE tenant_id = %(tenant)s AND outcome IS NULL AND phase <> 'held'
+          AND source = 'journey' AND (phase = 'dispatched' OR due_at <= waypost_now())) AS under_way,
+       LEAST(
+           (SELECT min(wakes_at) FROM enrollments
+            WHERE tenant_id = %(tenant)s AND state = 'open' AND paused_at IS NULL),
+           (SELECT min(due_at) FROM messages WHERE tenant_id = %(tenant)s AND source = 'journey' AND outcome IS NULL
+            AND due_at > waypost_now()),
+           (SELECT min(next_at) FROM journey_watched WHERE tenant_id = %(tenant)s),
+           (SELECT min(next_entry_at) FROM journeys WHERE tenant_id = %(tenant)s AND state = 'active'
+            AND entry_kind = 'schedule')) AS next_at,
+       (SELECT count(*) FROM enrollments WHERE tenant_id = %(tenant)s AND state = 'open') AS open
+"""
+
+
+async def due(connection: Connection, *, tenant: UUID) -> Due:
+    """What a tenant's journeys are about to do."""
+    async with connection.cursor(row_factory=class_row(Due)) as cursor:
+        await cursor.execute(_DUE, {"tenant": tenant, "kinds": ["event", "look", "receipt"]})
+        found = await cursor.fetchone()
+    assert found is not None
+    return found
