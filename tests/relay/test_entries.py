@@ -243,6 +243,17 @@ async def test_a_date_that_was_moved_or_taken_away_is_not_the_one_that_counts(
     assert await _next_at(ledger, journey) == {moved: datetime.fromisoformat(f"{tomorrow}T00:00:00+00:00")}
 
 
+async def test_a_date_that_came_while_the_journey_was_archived_brings_nobody_in(
+    ledger: Ledger, store: Database, entries: Entries
+) -> None:
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+    await add_contact(ledger, "ann", attributes={"trial": {"ends": yesterday}})
+    journey = await _publish(ledger, store, document("reopened", entry=BY_DATE))
+    await ledger.execute("UPDATE journey_versions SET published_at = published_at - interval '9 days'")
+    await _settle(entries)
+    assert (await _who(ledger, journey), await _next_at(ledger, journey)) == ([], {})
+
+
 async def test_a_birthday_comes_again_next_year(ledger: Ledger, store: Database, entries: Entries) -> None:
     journey = await _publish(ledger, store, document("birthday", entry=BY_DATE | {"yearly": True}))
     yesterday = (datetime.now(UTC) - timedelta(days=1)).date()

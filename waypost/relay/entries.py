@@ -172,7 +172,7 @@ async def _find_out(connection: Connection, found: Watching) -> None:
     unknown = await whose_time_is_unknown(connection, place, limit=BATCH)
     if unknown:
         people = await read_dated(connection, place, contacts=unknown)
-        since = dict.fromkeys(unknown, found.published_at)
+        since = dict.fromkeys(unknown, found.opened_at)
         await set_times(connection, place, dict.fromkeys(unknown) | changed_times(found, people, since))
 
 

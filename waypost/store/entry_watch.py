@@ -42,7 +42,8 @@ class Watching:
     """The version's `entry`."""
     journey_zone: str | None
     tenant_zone: str
-    published_at: datetime
+    opened_at: datetime
+    """Not before it was published, be it out of the archive; nothing of before brings anybody in."""
     next_entry_at: datetime | None
 
     @property
@@ -64,7 +65,7 @@ class Watching:
 _WATCHING = """
 SELECT waypost_now() AS now, j.tenant_id AS tenant, j.id AS journey, j.state, t.state AS tenant_state,
        v.definition -> 'entry' AS said, v.definition ->> 'time_zone' AS journey_zone, t.time_zone AS tenant_zone,
-       v.published_at, j.next_entry_at
+       j.updated_at AS opened_at, j.next_entry_at
 FROM journeys j JOIN tenants t ON t.id = j.tenant_id
 JOIN journey_versions v ON v.tenant_id = j.tenant_id AND v.journey_id = j.id AND v.number = j.entering
 """
