@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from temporalio.testing import WorkflowEnvironment
 
 from tests import services
-from tests.journeys.examples import ANN, MONDAY, small
+from tests.journeys.examples import ANN, small
 from tests.journeys.randomly import DOCUMENT, HAPPENING, pruned
-from tests.simulation.walked import Walked, Workshop, near
+from tests.simulation.agreeing import agree
+from tests.simulation.walked import Workshop
 from waypost.journeys import walking
-from waypost.journeys.document import Journey
-from waypost.journeys.happenings import Around, Happening
-from waypost.journeys.interpreter import interpret
-from waypost.journeys.trace import Trace
-from waypost.messaging.values import Outcome
-from waypost.segments.people import Person
+from waypost.journeys.document import write_journey
+from waypost.journeys.happenings import Happening
+from waypost.journeys.mermaid import to_mermaid
 
-UNTIL = MONDAY + timedelta(days=30)
 FREELY = settings(
     max_examples=int(os.environ.get("WAYPOST_WALKS", "25")),
     deadline=None,
@@ -48,37 +43,6 @@ async def workshop(
     await opened.ledger.close()
 
 
-def expected(trace: Trace) -> Walked:
-    """In the same words."""
-    sends = [one for one in trace.sends]
-    return Walked(
-        visits=tuple((one.step, one.edge) for one in trace.visits),
-        sends=tuple(
-            (one.visit, one.part.value, one.outcome.value, None if one.outcome is Outcome.SENT else one.reason)
-            for one in sends
-        ),
-        times=tuple(one.at for one in sends),
-        ending=None if trace.ending is None else (trace.ending.how.value, trace.ending.reason, trace.ending.step),
-    )
-
-
-async def agree(
-    workshop: Workshop, journey: Journey, person: Person = ANN, happenings: list[Happening] | None = None
-) -> None:
-    walked, contact = await workshop.walk(journey, person, start=MONDAY, until=UNTIL, happenings=happenings or [])
-    trace = interpret(
-        journey,
-        person,
-        start=MONDAY,
-        happenings=happenings or [],
-        until=UNTIL,
-        around=Around(contact=str(contact), zone="UTC"),
-    )
-    said = expected(trace)
-    assert (walked.visits, walked.sends, walked.ending) == (said.visits, said.sends, said.ending)
-    assert near(walked.times, said.times), (walked.times, said.times)
-
-
 async def test_a_send_a_wait_and_a_send(workshop: Workshop) -> None:
     journey = small(
         """
@@ -97,6 +61,6 @@ async def test_random_journeys_and_what_happens_come_to_the_same(
 ) -> None:
     journey = pruned(said)
     if journey is not None:
-        begun = time.monotonic(); print("walk", flush=True)
-        await agree(workshop, journey, replace(ANN, attributes={"day": day} if day else {}), happenings)
-        print(round(time.monotonic() - begun, 2), flush=True)
+        person = replace(ANN, attributes={"day": day} if day else {})
+        note(f"{to_mermaid(journey)}\n{write_journey(journey)}\n{person}\n" + "\n".join(map(str, happenings)))
+        await agree(workshop, journey, person, happenings)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
+from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio.testing import WorkflowEnvironment
 
 from tests import services
@@ -21,6 +23,7 @@ from waypost.journeys.happenings import (
     Happened,
     Happening,
     Moved,
+    OnResume,
     Paused,
     Receipt,
     Removed,
@@ -39,6 +42,9 @@ from waypost.store.contact_events import ContactEvent, receive_events
 from waypost.store.contacts import delete_contact
 from waypost.store.enrollment_inbox import tell
 from waypost.store.entering import Entered, Entrance, enter
+from waypost.store.errors import NotFoundError
+from waypost.store.journey_states import pause, resume
+from waypost.store.journey_tables import JourneyRow
 
 SMS_FROM = "+14155550100"
 
@@ -98,7 +104,10 @@ class Workshop:
         """A template that reads nothing, unless it is there."""
         tenant = self.ledger.tenant
         identity = ids.template_id(tenant=tenant, key=key)
-        body = {"channel": channel, **({"subject": "Hello", "text": "Hello"} if channel == "email" else {"body": "Hello"})}
+        body = {
+            "channel": channel,
+            **({"subject": "Hello", "text": "Hello"} if channel == "email" else {"body": "Hello"}),
+        }
         content = {"channel": channel, "default_locale": "en", "locales": {"en": body}}
         if await self.ledger.execute("SELECT id FROM templates WHERE tenant_id = %s AND id = %s", (tenant, identity)):
             return
@@ -258,8 +267,9 @@ class _Walk:
             case ContactChanged():
                 await self._change(happening)
             case ContactDeleted():
-                async with simulation.app.transaction(tenant) as connection:
-                    await delete_contact(connection, tenant, self._name)
+                with suppress(NotFoundError):  # a second time
+                    async with simulation.app.transaction(tenant) as connection:
+                        await delete_contact(connection, tenant, self._name)
             case Receipt():
                 await self._receive(happening)
             case Answered():
@@ -273,14 +283,14 @@ class _Walk:
             case Paused():
                 await self._pause()
             case Resumed():
-                await self._resume(happening.policy.value)
+                await self._resume(happening.policy)
 
-    async def _tell(self, kind: str, **detail: Any) -> None:
+    async def _tell(self, what: str, /, **detail: Any) -> None:
         if self._enrollment is None:
             return
         tenant = self._simulation.tenant
         async with self._simulation.app.transaction(tenant) as connection:
-            await tell(connection, tenant=tenant, enrollments=[self._enrollment], kind=kind, detail=detail)
+            await tell(connection, tenant=tenant, enrollments=[self._enrollment], kind=what, detail=detail)
 
     async def _change(self, change: ContactChanged) -> None:
         tenant = self._simulation.tenant
@@ -319,23 +329,17 @@ class _Walk:
         await self._tell("receipt", visit=receipt.visit, kind=receipt.kind.value)
 
     async def _pause(self) -> None:
-        async with self._simulation.app.transaction(self._simulation.tenant) as connection:
-            await connection.execute(
-                "WITH p AS (UPDATE journeys SET state = 'paused', pauses = pauses + 1 WHERE id = %s AND state = 'active'"
-                " RETURNING tenant_id, id, pauses) INSERT INTO journey_pauses (tenant_id, journey_id, number)"
-                " SELECT tenant_id, id, pauses FROM p",
-                (self._journey,),
-            )
+        async with self._simulation.app.session(self._simulation.tenant) as session:
+            await pause(session, await self._row(session), actor="test")
 
-    async def _resume(self, policy: str) -> None:
-        async with self._simulation.app.transaction(self._simulation.tenant) as connection:
-            await connection.execute(
-                "WITH p AS (UPDATE journeys SET state = 'active' WHERE id = %s AND state = 'paused' RETURNING *)"
-                " UPDATE journey_pauses x SET resumed_at = waypost_now(), policy = %s,"
-                " woken_until = '00000000-0000-0000-0000-000000000000' FROM p"
-                " WHERE x.journey_id = p.id AND x.number = p.pauses",
-                (self._journey, policy),
-            )
+    async def _resume(self, policy: OnResume) -> None:
+        async with self._simulation.app.session(self._simulation.tenant) as session:
+            await resume(session, await self._row(session), policy, actor="test")
+
+    async def _row(self, session: AsyncSession) -> JourneyRow:
+        row = await session.get(JourneyRow, (self._simulation.tenant, self._journey))
+        assert row is not None
+        return row
 
     async def told(self) -> Walked:
         """The rows, in the interpreter's words."""

@@ -28,6 +28,8 @@ SELECT (SELECT count(*) FROM enrollments e WHERE e.tenant_id = %(tenant)s AND e.
        + (SELECT count(*) FROM enrollment_inbox i JOIN enrollments e ON e.tenant_id = i.tenant_id
           AND e.id = i.enrollment_id WHERE i.tenant_id = %(tenant)s AND e.state = 'open' AND NOT (i.detail ? 'held')
           AND i.kind = ANY(%(kinds)s) AND e.awaits_any)
+       + (SELECT count(*) FROM enrollments e WHERE e.tenant_id = %(tenant)s AND e.state = 'open' AND e.paused_at IS NULL
+          AND e.wakes_at <= waypost_now())
        + (SELECT count(*) FROM outbox)
        + (SELECT count(*) FROM contact_changes WHERE tenant_id = %(tenant)s)
        + (SELECT count(*) FROM journey_pauses WHERE tenant_id = %(tenant)s AND woken_until IS NOT NULL)

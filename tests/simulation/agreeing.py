@@ -1,0 +1,50 @@
+"""The workflow and the reference interpreter, held against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from tests.journeys.examples import ANN, MONDAY
+from tests.simulation.walked import Walked, Workshop, near
+from waypost.journeys.document import Journey
+from waypost.journeys.happenings import Around, Happening
+from waypost.journeys.interpreter import interpret
+from waypost.journeys.trace import Trace
+from waypost.messaging.values import Outcome
+from waypost.segments.people import Person
+
+UNTIL = MONDAY + timedelta(days=30)
+
+
+def expected(trace: Trace) -> Walked:
+    """In the same words."""
+    sends = trace.sends
+    return Walked(
+        visits=tuple((one.step, one.edge) for one in trace.visits),
+        sends=tuple(
+            (one.visit, one.part.value, one.outcome.value, None if one.outcome is Outcome.SENT else one.reason)
+            for one in sends
+        ),
+        times=tuple(one.at for one in sends),
+        ending=None if trace.ending is None else (trace.ending.how.value, trace.ending.reason, trace.ending.step),
+    )
+
+
+async def agree(
+    workshop: Workshop, journey: Journey, person: Person = ANN, happenings: Sequence[Happening] = ()
+) -> Walked:
+    """Walk it both ways, compare, and tell what came of it."""
+    walked, contact = await workshop.walk(journey, person, start=MONDAY, until=UNTIL, happenings=happenings)
+    trace = interpret(
+        journey,
+        person,
+        start=MONDAY,
+        happenings=happenings,
+        until=UNTIL,
+        around=Around(contact=str(contact), zone="UTC"),
+    )
+    said = expected(trace)
+    assert (walked.visits, walked.sends, walked.ending) == (said.visits, said.sends, said.ending)
+    assert near(walked.times, said.times), (walked.times, said.times)
+    return walked
