@@ -163,7 +163,7 @@ def test_a_late_message_is_sent_skipped_or_held_as_the_tenant_says() -> None:
 def test_a_paused_journey_holds_and_lateness_is_judged_when_it_goes_on() -> None:
     paused = replace(FREE, journey_paused=True, meant_for=NOW - 25 * HOUR)
     for policy in ("send", "skip", "ask"):
-        assert verdict(replace(paused, late_policy=policy)) == Defer(NOW + timedelta(minutes=10), "journey_paused")
+        assert verdict(replace(paused, late_policy=policy)) == Defer(NOW + timedelta(days=1), "journey_paused")
     assert verdict(replace(paused, consent=False)) == Refuse(Outcome.SUPPRESSED, "no_consent")
 
 

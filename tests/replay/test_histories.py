@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from temporalio.client import WorkflowHistory
@@ -10,12 +11,14 @@ from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from tests.replay.saved import saved
+from waypost.journeys.steps import Step as AnyStep
 from waypost.temporal.client import DATA_CONVERTER
 from workflows.campaign import CampaignWorkflow
 from workflows.campaign_shard import CampaignShardWorkflow
+from workflows.journey import JourneyWorkflow
 from workflows.message import MessageWorkflow
 
-WORKFLOWS = [MessageWorkflow, CampaignWorkflow, CampaignShardWorkflow]
+WORKFLOWS = [MessageWorkflow, CampaignWorkflow, CampaignShardWorkflow, JourneyWorkflow]
 
 
 def text_of(path: Path) -> str:
@@ -51,6 +54,13 @@ def test_the_paths_of_a_campaign_are_saved() -> None:
         "campaign-shard-waits",
         "campaign-shard-held",
     }
+
+
+def test_the_paths_of_a_journey_and_every_kind_of_step_are_saved() -> None:
+    paths = {"plain", "woken", "send-again", "moved", "continued", "again"}
+    kinds = {f"step-{get_args(step.model_fields['kind'].annotation)[0]}" for step in get_args(get_args(AnyStep)[0])}
+    assert len(kinds) == 13
+    assert {path.stem for path in saved()} >= {f"journey-{name}" for name in paths | kinds}
 
 
 async def test_a_history_of_other_code_does_not_replay() -> None:

@@ -32,10 +32,17 @@ def expected(trace: Trace) -> Walked:
 
 
 async def agree(
-    workshop: Workshop, journey: Journey, person: Person = ANN, happenings: Sequence[Happening] = ()
+    workshop: Workshop,
+    journey: Journey,
+    person: Person = ANN,
+    happenings: Sequence[Happening] = (),
+    *,
+    keep_history: str | None = None,
 ) -> Walked:
     """Walk it both ways, compare, and tell what came of it."""
-    walked, contact = await workshop.walk(journey, person, start=MONDAY, until=UNTIL, happenings=happenings)
+    walked, contact = await workshop.walk(
+        journey, person, start=MONDAY, until=UNTIL, happenings=happenings, keep_history=keep_history
+    )
     trace = interpret(
         journey,
         person,

@@ -1,4 +1,4 @@
-"""A week's pause in the middle of every kind of rest, and each way to go on: what docs/journeys.md says, by the rows."""
+"""A week's pause in every kind of rest, and each way to go on: what docs/journeys.md says, by the rows."""
 
 from __future__ import annotations
 
@@ -87,15 +87,12 @@ async def test_a_fallback_waits_out_its_clock_or_comes_at_once(workshop: Worksho
 async def test_a_send_in_quiet_hours_asks_the_gate_anew(workshop: Workshop, policy: OnResume) -> None:
     steps = "a: {kind: send, channel: email, template: t, expires_in: P20D, next: end}"
     head = 'quiet_hours: {start: "08:00", end: "18:00"}'
-    walked = await agree(
-        workshop,
-        small(steps, head=head),
-        ANN,
-        [Paused(at=PAUSED), Resumed(at=RESUMED + timedelta(hours=10), policy=policy)],
-    )
+    evening = RESUMED + timedelta(hours=10)
+    journey = small(steps, head=head)
+    walked = await agree(workshop, journey, ANN, [Paused(at=PAUSED), Resumed(at=evening, policy=policy)])
     (sent,) = walked.sends
     assert sent[2:] == (("skipped", "late") if policy is OnResume.SKIP_LATE else ("sent", None))
-    assert abs(walked.times[0] - (RESUMED + timedelta(hours=10))) < timedelta(minutes=1)
+    assert abs(walked.times[0] - evening) < timedelta(minutes=1)
 
 
 def _of(walked: Walked, part: str) -> tuple[tuple[int, str, str, str | None], datetime]:

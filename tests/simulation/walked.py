@@ -11,10 +11,12 @@ from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
 from sqlmodel.ext.asyncio.session import AsyncSession
+from temporalio.client import WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 
 from tests import services
 from tests.relay.ledger import Ledger, database_settings
+from tests.replay.saved import save
 from waypost.journeys.document import Journey, write_journey
 from waypost.journeys.happenings import (
     Answered,
@@ -45,6 +47,7 @@ from waypost.store.entering import Entered, Entrance, enter
 from waypost.store.errors import NotFoundError
 from waypost.store.journey_states import pause, resume
 from waypost.store.journey_tables import JourneyRow
+from workflows.names import journey_workflow_id
 
 SMS_FROM = "+14155550100"
 
@@ -192,13 +195,14 @@ class Workshop:
         happenings: Sequence[Happening] = (),
         data: dict[str, Any] | None = None,
         refused: frozenset[str] = frozenset(),
+        keep_history: str | None = None,
     ) -> tuple[Walked, UUID]:
-        """Walk it; what came of it, and the contact's id, by which splits go."""
+        """Walk it; what came of it, and the contact's id, by which splits go. `keep_history`: under this name."""
         identity, _ = await self.publish(journey)
         contact, name = await self.contact(person)
         simulation = Simulation(self._settings, self._environment, self.ledger.tenant, NoPoster(refused))
         async with simulation.running(start):
-            walk = _Walk(self.ledger, simulation, identity, contact, name)
+            walk = _Walk(self.ledger, simulation, self._environment, identity, contact, name)
             ordered = sorted(happenings, key=lambda one: one.at)
             for early in [one for one in ordered if one.at < start]:
                 await walk.apply(early)
@@ -209,6 +213,8 @@ class Workshop:
                 await simulation.settle()
             await simulation.advance(until)
             walked = await walk.told()
+            if keep_history is not None:
+                save(keep_history, await walk.history())
             await self.ledger.execute(
                 "UPDATE journeys SET state = 'archived', watches_contacts = false WHERE id = %s", (identity,)
             )
@@ -233,9 +239,18 @@ class Workshop:
 
 
 class _Walk:
-    def __init__(self, ledger: Ledger, simulation: Simulation, journey: UUID, contact: UUID, name: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        simulation: Simulation,
+        environment: WorkflowEnvironment,
+        journey: UUID,
+        contact: UUID,
+        name: str,
+    ) -> None:
         self._ledger = ledger
         self._simulation = simulation
+        self._environment = environment
         self._journey = journey
         self._contact = contact
         self._name = name
@@ -340,6 +355,12 @@ class _Walk:
         row = await session.get(JourneyRow, (self._simulation.tenant, self._journey))
         assert row is not None
         return row
+
+    async def history(self) -> WorkflowHistory:
+        """Of its execution."""
+        assert self._enrollment is not None
+        client = self._environment.client
+        return await client.get_workflow_handle(journey_workflow_id(self._enrollment)).fetch_history()
 
     async def told(self) -> Walked:
         """The rows, in the interpreter's words."""

@@ -58,7 +58,7 @@ _HELD_RECHECK = timedelta(seconds=1)
 """A row of a suspended tenant, paused account or paused run is not dispatched at all; this dates one that raced.
 Short, for such a row waits so long after a resume."""
 
-_PAUSED_RECHECK = timedelta(minutes=10)
+_PAUSED_RECHECK = timedelta(days=1)
 """What a paused journey holds is looked at again so often; a resume moves the rows of who is still in it."""
 
 JOURNEY_PAUSED = "journey_paused"

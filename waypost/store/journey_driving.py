@@ -101,34 +101,47 @@ async def wake(connection: Connection, enrollments: Sequence[UUID]) -> None:
     await connection.execute(_WAKE_OVERDUE, (list(enrollments),))
 
 
-# The pauses that were ended, one at a time, and a batch of those whom it held.
+# The pauses that were ended, one at a time, and a batch of those whom it held: first those whose fallback it put off,
+# who may have taken no note of it themselves. What the pause put off of people who are through already has nobody to
+# date it again but this.
 _WAKING = """
 WITH ended AS MATERIALIZED (
-    SELECT tenant_id, journey_id, number, woken_until FROM journey_pauses
+    SELECT tenant_id, journey_id, number, woken_until, policy, resumed_at - paused_at AS lasted FROM journey_pauses
     WHERE woken_until IS NOT NULL ORDER BY resumed_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+), put_off AS MATERIALIZED (
+    SELECT m.tenant_id, m.id, m.enrollment_id, e.state FROM ended o
+    JOIN messages m ON m.tenant_id = o.tenant_id AND m.hold_reason = 'journey_paused'
+    JOIN enrollments e ON e.tenant_id = m.tenant_id AND e.id = m.enrollment_id AND e.journey_id = o.journey_id
+    WHERE o.woken_until = %(first)s AND m.outcome IS NULL AND m.phase = 'ready'
 ), held AS MATERIALIZED (
-    SELECT e.id FROM ended p CROSS JOIN LATERAL (
+    SELECT e.id FROM ended o CROSS JOIN LATERAL (
         SELECT id FROM enrollments
-        WHERE tenant_id = p.tenant_id AND journey_id = p.journey_id AND state = 'open' AND paused_at IS NOT NULL
-          AND id > p.woken_until
+        WHERE tenant_id = o.tenant_id AND journey_id = o.journey_id AND state = 'open' AND paused_at IS NOT NULL
+          AND id > o.woken_until
         ORDER BY id LIMIT %(limit)s) e
 ), place AS (
     UPDATE journey_pauses p
     SET woken_until = CASE WHEN (SELECT count(*) FROM held) = %(limit)s THEN (SELECT max(id::text)::uuid FROM held) END
     FROM ended o WHERE p.tenant_id = o.tenant_id AND p.journey_id = o.journey_id AND p.number = o.number
 ), due AS (
-    UPDATE messages m SET due_at = waypost_now()
-    FROM ended o JOIN enrollments e ON e.tenant_id = o.tenant_id AND e.journey_id = o.journey_id AND e.state = 'ended'
-    WHERE m.tenant_id = o.tenant_id AND m.hold_reason = 'journey_paused' AND m.enrollment_id = e.id
-      AND m.outcome IS NULL AND m.phase = 'ready'
+    UPDATE messages m SET
+        due_at = GREATEST(m.send_at + CASE o.policy WHEN 'shift' THEN o.lasted ELSE interval '0' END, waypost_now()),
+        send_at = m.send_at + CASE o.policy WHEN 'shift' THEN o.lasted ELSE interval '0' END,
+        metadata = COALESCE(m.metadata, '{}') || jsonb_build_object(
+            'late_policy', CASE o.policy WHEN 'skip_late' THEN 'skip' ELSE 'send' END)
+    FROM ended o, put_off f WHERE f.state = 'ended' AND m.tenant_id = f.tenant_id AND m.id = f.id AND m.outcome IS NULL
+), woken AS (
+    SELECT id FROM held UNION SELECT enrollment_id FROM put_off WHERE state = 'open'
 )
-SELECT waypost_wake(array_agg(id)), count(*) FROM held HAVING count(*) > 0
+SELECT waypost_wake(array_agg(id)), (SELECT count(*) FROM held) FROM woken HAVING count(*) > 0
 """
+
+_FIRST = UUID(int=0)
 
 
 async def wake_resumed(connection: Connection, *, limit: int) -> int:
     """Wake a batch of those whom a pause that is over has held; how many."""
-    row = await (await connection.execute(_WAKING, {"limit": limit})).fetchone()
+    row = await (await connection.execute(_WAKING, {"limit": limit, "first": _FIRST})).fetchone()
     return 0 if row is None else int(row[1])
 
 

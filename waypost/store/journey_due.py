@@ -33,8 +33,10 @@ SELECT (SELECT count(*) FROM enrollments e WHERE e.tenant_id = %(tenant)s AND e.
        + (SELECT count(*) FROM outbox)
        + (SELECT count(*) FROM contact_changes WHERE tenant_id = %(tenant)s)
        + (SELECT count(*) FROM journey_pauses WHERE tenant_id = %(tenant)s AND woken_until IS NOT NULL)
-       + (SELECT count(*) FROM messages WHERE tenant_id = %(tenant)s AND outcome IS NULL AND phase <> 'held'
-          AND source = 'journey' AND (phase = 'dispatched' OR due_at <= waypost_now())) AS under_way,
+       + (SELECT count(*) FROM messages m JOIN enrollments e ON e.tenant_id = m.tenant_id AND e.id = m.enrollment_id
+          WHERE m.tenant_id = %(tenant)s AND m.outcome IS NULL AND (m.phase = 'dispatched'
+            OR m.phase = 'ready' AND m.due_at <= waypost_now()
+            OR m.phase = 'waiting' AND m.due_at <= waypost_now() AND e.paused_at IS NULL)) AS under_way,
        LEAST(
            (SELECT min(wakes_at) FROM enrollments
             WHERE tenant_id = %(tenant)s AND state = 'open' AND paused_at IS NULL),
