@@ -1,4 +1,4 @@
-"""A walk through each kind of step, agreed with the interpreter; its history is kept for tomorrow's workflow to replay."""
+"""A walk through each kind of step, agreed with the interpreter; its history is kept, to be replayed tomorrow."""
 
 from __future__ import annotations
 

@@ -185,9 +185,9 @@ async def take_back(connection: Connection, *, tenant: UUID, enrollment: UUID, v
     await connection.execute(_TAKE_BACK, values)
 
 
-# Fallbacks whose clock runs come so much later; what the gate put off for the pause is due when it was, and what else it
-# put off is asked about now. Lateness counts from when a message was meant for: a primary's stays, for the hours in which
-# nothing may be sent are nobody's delay.
+# Fallbacks whose clock runs come so much later; what the gate put off for the pause is due when it was, and what else
+# it put off is asked about now. Lateness counts from when a message was meant for: a primary's stays, for the hours in
+# which nothing may be sent are nobody's delay.
 _RESUME = """
 UPDATE messages SET
     due_at = CASE WHEN part = 'primary' THEN waypost_now()
