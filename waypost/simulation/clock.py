@@ -1,64 +1,44 @@
-"""The simulated clock, and connections on which PostgreSQL's `waypost_now()` is its time."""
+"""The simulated clock: it stands still while something is done, and jumps to when something is due next."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
-from uuid import UUID
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import text
-from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio.testing import WorkflowEnvironment
 
-from waypost.settings import DatabaseSettings
-from waypost.store.database import Connection, Database, Role
-
-Now = Callable[[], Awaitable[datetime]]
-
-_SET_NOW = "SELECT set_config('app.now', %s, true)"
-_SET_NOW_SESSION = text("SELECT set_config('app.now', :now, true)")
+_TICK = timedelta(microseconds=1)
 
 
 class Clock:
-    """The time-skipping server's time, moved so that the simulation begins when it is to."""
+    """What rows are told that it is. The time-skipping server's own clock is never behind it.
+
+    What a machine takes for its work is not seen on this clock: a wait of two days ends to the millisecond after two
+    days, and the same simulation tells the same times again.
+    """
 
     def __init__(self, environment: WorkflowEnvironment) -> None:
         self._environment = environment
-        self._moved = timedelta()
+        self._now = datetime.fromtimestamp(0, UTC)
+        self._behind = timedelta()
 
-    async def begin_at(self, start: datetime) -> None:
+    def begin_at(self, start: datetime) -> None:
         """It is `start` now."""
-        self._moved = start - await self._environment.get_current_time()
+        self._now, self._behind = start, timedelta()
 
-    async def now(self) -> datetime:
-        """What time it is."""
-        return await self._environment.get_current_time() + self._moved
+    def now(self) -> datetime:
+        """What time it is: each time that it is asked a little later, so that one thing comes after another."""
+        self.set_to(self._now + _TICK)
+        return self._now
+
+    def set_to(self, moment: datetime) -> None:
+        """It is `moment`, and no timer has noticed yet."""
+        self._behind += moment - self._now
+        self._now = moment
 
     async def move_to(self, moment: datetime) -> None:
-        """Let the time pass; what is due meanwhile is done at its own time."""
-        left = moment - await self.now()
-        if left > timedelta():
-            await self._environment.sleep(left)
+        """Let the time pass; timers that are due by then fire, and what they lead to sees this moment."""
+        self.set_to(max(moment, self._now))
+        behind, self._behind = self._behind, timedelta()
+        await self._environment.sleep(behind)
 
-
-class ClockedDatabase(Database):
-    """A database that tells the clock's time to every transaction."""
-
-    def __init__(self, settings: DatabaseSettings, role: Role, now: Now, *, size: int = 4) -> None:
-        super().__init__(settings, role, size=size)
-        self._now = now
-
-    @asynccontextmanager
-    async def transaction(self, tenant: UUID | None = None) -> AsyncIterator[Connection]:
-        """One transaction at one simulated moment."""
-        now = await self._now()
-        async with super().transaction(tenant) as connection:
-            await connection.execute(_SET_NOW, (now.isoformat(),))
-            yield connection
-
-    @asynccontextmanager
-    async def session(self, tenant: UUID | None = None) -> AsyncIterator[AsyncSession]:
-        """The same as an SQLModel session."""
-        now = await self._now()
-        async with super().session(tenant) as session:
-            await (await session.connection()).execute(_SET_NOW_SESSION, {"now": now.isoformat()})
-            yield session
+    async def nudge(self, by: timedelta) -> None:
+        """Let short timers fire that no row knows of; on this clock no time passes."""
+        await self._environment.sleep(by)

@@ -27,8 +27,9 @@ from waypost.relay.journeys import JourneyStarter
 from waypost.relay.loops import Loop
 from waypost.relay.outbox import Outbox as Hints
 from waypost.settings import DatabaseSettings
-from waypost.simulation.clock import Clock, ClockedDatabase
+from waypost.simulation.clock import Clock
 from waypost.simulation.doors import Outbox, simulated_account
+from waypost.store.clocked import ClockedDatabase
 from waypost.store.database import Role
 from waypost.store.journey_driving import wake_resumed
 from waypost.store.journey_due import Due, due
@@ -40,6 +41,10 @@ _KEY = "a-simulation-signs-links-with-this-key"
 _BATCH = 500
 _STRIDE = timedelta(days=30)
 """So far ahead at most the clock is moved at once: what wakes meanwhile is seen."""
+
+_QUIET = 3
+_NUDGE = timedelta(seconds=1)
+"""A workflow waits so long before it looks again at a message that it could not send (workflows/journey.py)."""
 
 
 class NotSettledError(Exception):
@@ -112,7 +117,7 @@ class Simulation:
         """It is `start`, and what is due is done."""
         await self.app.open()
         await self.relay.open()
-        await self.clock.begin_at(start)
+        self.clock.begin_at(start)
         try:
             async with self._worker():
                 yield self
@@ -161,19 +166,20 @@ class Simulation:
             *entry_loops(self.relay),
         ]
 
-    async def advance(self, to: datetime) -> None:
+    async def advance(self, to: datetime, *, stride: timedelta = _STRIDE) -> None:
         """Let the time pass until then, each thing done when it is due."""
         while True:
             found = await self.settle()
-            now = await self.clock.now()
+            now = self.clock.now()
             if now >= to:
                 return
             upcoming = found.next_at if found.next_at is not None and found.next_at > now else to
-            await self.clock.move_to(min(upcoming, to, now + _STRIDE))
+            await self.clock.move_to(min(upcoming, to, now + stride))
 
     async def settle(self, *, patience_s: float = 20) -> Due:
         """Do what is due now, until nothing is. Raises `NotSettledError` after so much real time."""
         deadline = asyncio.get_running_loop().time() + patience_s
+        quiet = 0
         while True:
             await self._look()
             found = await self._due()
@@ -181,6 +187,9 @@ class Simulation:
                 return found
             if asyncio.get_running_loop().time() > deadline:
                 raise NotSettledError(f"{found.under_way} things are under way, {self._under.running} activities run")
+            quiet = 0 if self._under.running else quiet + 1
+            if quiet > _QUIET:
+                await self.clock.nudge(_NUDGE)
             await asyncio.sleep(0.005)
 
     async def _look(self) -> None:
