@@ -1,6 +1,7 @@
 """What is done with a journey: publish, pause, resume, archive, migrate."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from pydantic import TypeAdapter
 from api.dependencies import Caller
 from api.fields import SlugPath
 from api.journey_models import (
+    ArchivedShown,
     ArchiveInput,
     JourneyShown,
     MigrateInput,
@@ -31,12 +33,16 @@ from waypost.messaging.templating import variables
 from waypost.store import journey_people as people
 from waypost.store import journey_publishing as publishing
 from waypost.store import journey_states as states
+from waypost.store.database import Connection
 from waypost.store.errors import ConflictError
 from waypost.store.journey_people import Moved
 from waypost.store.journey_publishing import Draft, Published
 from waypost.store.notifications import JOURNEYS_CHANNEL, OUTBOX_CHANNEL
 
 router = guarded_router("journeys")
+
+BATCHES_S = 4.0
+"""So long does one request move people; a request has eight seconds."""
 
 _CONTENT: TypeAdapter[TemplateContent] = TypeAdapter(TemplateContent)
 
@@ -46,7 +52,7 @@ async def publish_journey(caller: Writer, services: WithServices, key: SlugPath)
     """Make the draft the version that people enter: 422 with all problems at once, and nothing is changed then.
 
     What is published already is published once. `on_new_version` says what becomes of the people in the version before;
-    an answer that was lost is asked for again, and who was not moved yet is moved then.
+    who was not moved yet is moved when it is asked for again, as it is to be while `more` is true.
     """
     try:
         draft, journey, done = await _publish(services, caller, key)
@@ -54,7 +60,14 @@ async def publish_journey(caller: Writer, services: WithServices, key: SlugPath)
         draft, journey, done = await _publish(services, caller, key)
     moved = await _move_before(services, caller.tenant_id, draft, journey, done.number)
     services.teller.tell(JOURNEYS_CHANNEL)
-    return PublishedShown(version=done.number, new=done.new, draining=done.draining, moved=moved.moved, left=moved.left)
+    return PublishedShown(
+        version=done.number,
+        new=done.new,
+        draining=done.draining,
+        moved=moved.moved,
+        left=moved.left,
+        more=moved.after is not None,
+    )
 
 
 @router.post("/v1/journeys/{key}/pause", responses=problems(409))
@@ -85,27 +98,31 @@ async def resume_journey(
 @router.post("/v1/journeys/{key}/archive", responses=problems(409))
 async def archive_journey(
     caller: Writer, services: WithServices, key: SlugPath, body: ArchiveInput | None = None
-) -> JourneyShown:
-    """Let nobody in any more. Who is in goes on, or is taken out with `remove`. Publishing opens it again."""
+) -> ArchivedShown:
+    """Let nobody in any more. Who is in goes on, or is taken out with `remove`. Publishing opens it again.
+
+    Of very many people one request takes out some: ask again while `more` is true.
+    """
     tenant, remove = caller.tenant_id, (body or ArchiveInput()).remove
     async with services.app_db.session(tenant) as session:
         journey = await states.lock_journey(session, tenant, key, mode=caller.mode)
         await states.archive(session, journey, actor=caller.key_id, remove=remove)
-    if remove:
-        await _remove_all(services, tenant, journey.id)
+    removed = await _remove_all(services, tenant, journey.id) if remove else Moved(moved=0, left=0, after=None)
     async with services.app_db.session(tenant) as session:
         journey = await states.lock_journey(session, tenant, key, mode=caller.mode)
-        await states.end_last_pause(session, journey, OnResume.CONTINUE)
+        if removed.after is None:
+            await states.end_last_pause(session, journey, OnResume.CONTINUE)
         shown = await show_journey(session, journey)
     services.teller.tell(JOURNEYS_CHANNEL)
-    return shown
+    return ArchivedShown(**shown.model_dump(), removed=removed.moved, more=removed.after is not None)
 
 
 @router.post("/v1/journeys/{key}/migrate", responses=problems(409))
 async def migrate_journey(caller: Writer, services: WithServices, key: SlugPath, body: MigrateInput) -> MigrationShown:
     """Move the people of one version to another, step by step; `dry_run` counts them and moves nobody.
 
-    Who is at a step that leads nowhere is left in the old version. Asked again, it moves who is there by then.
+    Who is at a step that leads nowhere is left in the old version. Asked again, it moves who is there by then; it is to
+    be while `more` is true.
     """
     tenant = caller.tenant_id
     if body.from_ == body.to:
@@ -129,7 +146,7 @@ async def migrate_journey(caller: Writer, services: WithServices, key: SlugPath,
     if body.dry_run:
         return shown
     moved = await _move_all(services, tenant, draft.id, before=body.from_, number=body.to, ways=ways)
-    return shown.model_copy(update={"moved": moved.moved, "left": moved.left})
+    return shown.model_copy(update={"moved": moved.moved, "left": moved.left, "more": moved.after is not None})
 
 
 async def _publish(services: Services, caller: Caller, key: str) -> tuple[Draft, Journey, Published]:
@@ -179,24 +196,31 @@ async def _move_before(services: Services, tenant: UUID, draft: Draft, after: Jo
 async def _move_all(
     services: Services, tenant: UUID, journey: UUID, *, before: int, number: int, ways: Mapping[str, Way | None]
 ) -> Moved:
-    """A batch a transaction, so that nobody waits long for one of them."""
+    async def batch(connection: Connection, after: UUID) -> Moved:
+        return await people.move_people(
+            connection, tenant=tenant, journey=journey, before=before, number=number, ways=ways, after=after
+        )
+
+    return await _in_batches(services, tenant, batch)
+
+
+async def _remove_all(services: Services, tenant: UUID, journey: UUID) -> Moved:
+    async def batch(connection: Connection, after: UUID) -> Moved:
+        return await people.remove_people(connection, tenant=tenant, journey=journey, after=after)
+
+    return await _in_batches(services, tenant, batch)
+
+
+async def _in_batches(services: Services, tenant: UUID, batch: Callable[[Connection, UUID], Awaitable[Moved]]) -> Moved:
+    """A batch a transaction, so that nobody waits long for one, and as many as a request has time for."""
+    until = monotonic() + BATCHES_S
     done = Moved(moved=0, left=0, after=UUID(int=0))
-    while done.after is not None:
+    while done.after is not None and monotonic() < until:
         async with services.app_db.transaction(tenant) as connection:
-            batch = await people.move_people(
-                connection, tenant=tenant, journey=journey, before=before, number=number, ways=ways, after=done.after
-            )
+            more = await batch(connection, done.after)
         services.teller.tell(OUTBOX_CHANNEL)
-        done = Moved(moved=done.moved + batch.moved, left=done.left + batch.left, after=batch.after)
+        done = Moved(moved=done.moved + more.moved, left=done.left + more.left, after=more.after)
     return done
-
-
-async def _remove_all(services: Services, tenant: UUID, journey: UUID) -> None:
-    after: UUID | None = UUID(int=0)
-    while after is not None:
-        async with services.app_db.transaction(tenant) as connection:
-            after = (await people.remove_people(connection, tenant=tenant, journey=journey, after=after)).after
-        services.teller.tell(OUTBOX_CHANNEL)
 
 
 def _check_moves(moves: Mapping[str, str], before: Journey, after: Journey) -> None:
@@ -219,6 +243,7 @@ def _migration(body: MigrateInput, ways: Mapping[str, Way | None], counts: Mappi
         waiting=counts.get(None, 0),
         moved=sum(counts.values()) - leaves if body.dry_run else 0,
         left=leaves,
+        more=False,
     )
 
 

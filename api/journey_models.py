@@ -111,6 +111,16 @@ class JourneyShown(JourneySummary):
     counts: PeopleShown
 
 
+More = Annotated[bool, Field(description="There are more people than one request has time for: ask again")]
+
+
+class ArchivedShown(JourneyShown):
+    """An archived journey. `removed`: who was taken out by this request."""
+
+    removed: int
+    more: More
+
+
 class PublishedShown(BaseModel):
     """What publishing came to. `new`: it was not published before, as it is."""
 
@@ -119,6 +129,7 @@ class PublishedShown(BaseModel):
     draining: bool
     moved: Annotated[int, Field(description="People of the version before who go on in this one")]
     left: int
+    more: More
 
 
 class StepMove(BaseModel):
@@ -138,6 +149,7 @@ class MigrationShown(BaseModel):
     waiting: Annotated[int, Field(description="Before their first step: they begin in the other version")]
     moved: int
     left: int
+    more: More
 
 
 class VersionSummary(Shown):

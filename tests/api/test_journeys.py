@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from api import journey_actions
 from tests.api.journey_fixtures import (
     WAITS,
     YAML,
@@ -96,7 +97,7 @@ async def test_publishing_looks_for_everything_that_is_named(api: Api) -> None:
     assert {one["code"] for one in answer["errors"]} == {"missing_variable"}
     await _have_what_onboarding_names(tenant, reads="data.plan")
     published = await ok(tenant.client.post("/v1/journeys/onboarding/publish"))
-    assert published == {"version": 1, "new": True, "draining": False, "moved": 0, "left": 0}
+    assert published == {"version": 1, "new": True, "draining": False, "moved": 0, "left": 0, "more": False}
 
 
 async def _have_what_onboarding_names(tenant: Tenant, *, reads: str) -> None:
@@ -245,6 +246,31 @@ async def test_archiving_with_removal_takes_everybody_out_also_whom_a_pause_hold
             "SELECT policy FROM journey_pauses WHERE tenant_id = %s AND resumed_at IS NOT NULL", (tenant.id,)
         ).fetchall()
     assert rows == [("continue",)]
+
+
+async def test_of_more_people_than_a_request_has_time_for_the_rest_is_moved_when_it_is_asked_again(
+    api: Api, module_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = await tenant_with(api, "ann", "bob")
+    await publish(tenant, WAITS)
+    people = [(await enroll(tenant, name)).json()["id"] for name in ("ann", "bob")]
+    monkeypatch.setattr(journey_actions, "BATCHES_S", 0.0)
+    moving = WAITS.replace("P2D", "P3D").replace("start: a", "on_new_version: move\nstart: a")
+    first = await publish(tenant, moving)
+    assert (first["version"], first["moved"], first["more"]) == (2, 0, True)
+    monkeypatch.setattr(journey_actions, "BATCHES_S", 4.0)
+    second = await publish(tenant, moving)
+    assert (second["version"], second["new"], second["moved"], second["more"]) == (2, False, 2, False)
+    await ok(tenant.client.post("/v1/journeys/tour/pause"))
+    monkeypatch.setattr(journey_actions, "BATCHES_S", 0.0)
+    body = {"remove": True}
+    archived = await ok(tenant.client.post("/v1/journeys/tour/archive", json=body))
+    assert (archived["state"], archived["removed"], archived["more"]) == ("archived", 0, True)
+    monkeypatch.setattr(journey_actions, "BATCHES_S", 4.0)
+    for removed in (2, 0):
+        archived = await ok(tenant.client.post("/v1/journeys/tour/archive", json=body))
+        assert (archived["removed"], archived["more"]) == (removed, False)
+    assert [inbox(module_database, one) for one in people] == [[("remove", {})]] * 2
 
 
 async def test_a_new_version_moves_people_to_the_step_of_the_same_id_or_where_it_says(

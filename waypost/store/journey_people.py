@@ -88,14 +88,14 @@ async def move_people(
     before: int,
     number: int,
     ways: Mapping[str, Way | None],
-    after: UUID | None,
+    after: UUID,
 ) -> Moved:
     """Move a batch of the people in version `before` to another one. Who is at a step that leads nowhere is left."""
     values = {
         "tenant": tenant,
         "before": ids.journey_version_id(journey=journey, number=before),
         "version": ids.journey_version_id(journey=journey, number=number),
-        "after": after or UUID(int=0),
+        "after": after,
         "limit": BATCH,
     }
     chosen = await (await connection.execute(_CHOOSE, values)).fetchall()
@@ -128,13 +128,15 @@ async def watch_contacts(connection: Connection, *, tenant: UUID, journey: UUID,
 _OPEN = """
 SELECT e.id FROM enrollments e JOIN journey_versions v ON v.tenant_id = e.tenant_id AND v.id = e.version_id
 WHERE v.tenant_id = %(tenant)s AND v.journey_id = %(journey)s AND e.state = 'open' AND e.id > %(after)s
+  AND NOT EXISTS (SELECT FROM enrollment_inbox i
+                  WHERE i.tenant_id = e.tenant_id AND i.enrollment_id = e.id AND i.kind = 'remove')
 ORDER BY e.id LIMIT %(limit)s
 """
 
 
-async def remove_people(connection: Connection, *, tenant: UUID, journey: UUID, after: UUID | None) -> Moved:
-    """Take a batch of the people in a journey out of it, whatever their version."""
-    values = {"tenant": tenant, "journey": journey, "after": after or UUID(int=0), "limit": BATCH}
+async def remove_people(connection: Connection, *, tenant: UUID, journey: UUID, after: UUID) -> Moved:
+    """Take a batch of the people in a journey out of it, whatever their version; each is told once."""
+    values = {"tenant": tenant, "journey": journey, "after": after, "limit": BATCH}
     found = [row[0] for row in await (await connection.execute(_OPEN, values)).fetchall()]
     told = await tell(connection, tenant=tenant, enrollments=found, kind="remove")
     return Moved(moved=len(told), left=0, after=found[-1] if len(found) == BATCH else None)
