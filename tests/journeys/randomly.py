@@ -97,7 +97,7 @@ DOCUMENT = st.fixed_dictionaries(
         "goal": WATCH,
         "exits": st.lists(WATCH.map(lambda watch: {**watch, "reason": "bye"}), max_size=1),
         "quiet_hours": st.just({"start": "21:00", "end": "08:00"}),
-        "frequency_caps": st.just([{"limit": 2, "period": "P1D"}]),
+        "frequency_caps": st.just([{"limit": 2, "period": "PT20H30M"}]),
     },
 )
 MOMENT = st.integers(0, 100).map(lambda hours: MONDAY + timedelta(hours=hours))
