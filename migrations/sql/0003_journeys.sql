@@ -89,7 +89,7 @@ CREATE TABLE enrollments (
     how text CHECK (how IN ('completed', 'exit', 'goal', 'exit_rule', 'removed', 'contact_deleted', 'stopped', 'tenant_closed')),
     reason text,
     PRIMARY KEY (tenant_id, id),
-    UNIQUE (tenant_id, journey_id, contact_id, entry_key, number),
+    UNIQUE (tenant_id, contact_id, journey_id, entry_key, number),
     FOREIGN KEY (tenant_id, version_id) REFERENCES journey_versions (tenant_id, id),
     CHECK ((state = 'ended') = (how IS NOT NULL)),
     CHECK ((state = 'ended') = (ended_at IS NOT NULL))

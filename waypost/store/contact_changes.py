@@ -67,8 +67,11 @@ async def take_changes(connection: Connection, *, tenant: UUID, limit: int) -> t
 # Enrollments are locked before it is read what they await, as event_routing does it.
 _LOOK = """
 WITH found AS MATERIALIZED (
-    SELECT e.id FROM enrollments e JOIN journey_versions v ON v.tenant_id = e.tenant_id AND v.id = e.version_id
-    WHERE e.tenant_id = %(tenant)s AND e.contact_id = ANY(%(contacts)s) AND e.state = 'open' AND v.conditions
+    SELECT e.id FROM unnest(%(contacts)s::uuid[]) AS g (contact)
+    CROSS JOIN LATERAL (
+        SELECT id, version_id FROM enrollments
+        WHERE tenant_id = %(tenant)s AND contact_id = g.contact AND state = 'open' OFFSET 0) e
+    JOIN journey_versions v ON v.tenant_id = %(tenant)s AND v.id = e.version_id AND v.conditions
 ), locked AS MATERIALIZED (
     SELECT e.id, e.awaits_any FROM enrollments e
     WHERE e.tenant_id = %(tenant)s AND e.id IN (SELECT id FROM found) AND e.state = 'open' ORDER BY e.id FOR SHARE
