@@ -32,6 +32,8 @@ SELECT (SELECT count(*) FROM enrollments e WHERE e.tenant_id = %(tenant)s AND e.
           AND e.wakes_at <= waypost_now())
        + (SELECT count(*) FROM outbox)
        + (SELECT count(*) FROM contact_changes WHERE tenant_id = %(tenant)s)
+       + (SELECT count(*) FROM journey_watched w JOIN journeys j ON j.tenant_id = w.tenant_id AND j.id = w.journey_id
+          AND j.entry_kind IS NOT NULL WHERE w.tenant_id = %(tenant)s AND w.next_at <= waypost_now())
        + (SELECT count(*) FROM journey_pauses WHERE tenant_id = %(tenant)s AND woken_until IS NOT NULL)
        + (SELECT count(*) FROM messages m JOIN enrollments e ON e.tenant_id = m.tenant_id AND e.id = m.enrollment_id
           WHERE m.tenant_id = %(tenant)s AND m.outcome IS NULL AND (m.phase = 'dispatched'
@@ -42,7 +44,7 @@ SELECT (SELECT count(*) FROM enrollments e WHERE e.tenant_id = %(tenant)s AND e.
             WHERE tenant_id = %(tenant)s AND state = 'open' AND paused_at IS NULL),
            (SELECT min(due_at) FROM messages WHERE tenant_id = %(tenant)s AND source = 'journey' AND outcome IS NULL
             AND due_at > waypost_now()),
-           (SELECT min(next_at) FROM journey_watched WHERE tenant_id = %(tenant)s),
+           (SELECT min(next_at) FROM journey_watched WHERE tenant_id = %(tenant)s AND next_at > waypost_now()),
            (SELECT min(next_entry_at) FROM journeys WHERE tenant_id = %(tenant)s AND state = 'active'
             AND entry_kind = 'schedule')) AS next_at,
        (SELECT count(*) FROM enrollments WHERE tenant_id = %(tenant)s AND state = 'open') AS open
