@@ -1,12 +1,14 @@
 """A simulation that runs: the workflow, the decisions, the gate and the loops, on the simulated clock."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from temporalio import activity
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -19,7 +21,7 @@ from activities.journey_webhooks import Webhooks
 from activities.journeys import JourneyActivities
 from activities.sending import SendActivities
 from waypost.messaging.link_tokens import LinkSigner
-from waypost.messaging.values import Lane
+from waypost.messaging.values import Lane, TenantState
 from waypost.messaging.webhooks import Poster
 from waypost.relay.dispatch import Dispatcher
 from waypost.relay.entries import entry_loops
@@ -33,9 +35,10 @@ from waypost.store.clocked import ClockedDatabase
 from waypost.store.database import Role
 from waypost.store.journey_driving import wake_resumed
 from waypost.store.journey_due import Due, due
+from waypost.store.tenants import move_tenant
 from workflows.journey import JourneyWorkflow
 from workflows.message import MessageWorkflow
-from workflows.names import OWN_PLACEMENT, task_queue
+from workflows.names import OWN_PLACEMENT, journey_workflow_id, task_queue
 
 _KEY = "a-simulation-signs-links-with-this-key"
 _BATCH = 500
@@ -191,6 +194,14 @@ class Simulation:
             if quiet > _QUIET:
                 await self.clock.nudge(_NUDGE)
             await asyncio.sleep(0.005)
+
+    async def close_tenant(self, enrollments: Sequence[UUID]) -> None:
+        """Nothing of the tenant is looked at any more, and none of these enrollments goes on."""
+        async with self.relay.session() as session:
+            await move_tenant(session, self.tenant, TenantState.SUSPENDED)
+        for enrollment in enrollments:
+            with contextlib.suppress(RPCError):  # it was never started, or has just ended
+                await self._environment.client.get_workflow_handle(journey_workflow_id(enrollment)).terminate()
 
     async def _look(self) -> None:
         for loop in self._loops:

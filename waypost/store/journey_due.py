@@ -24,10 +24,13 @@ class Due:
 
 
 _DUE = """
-SELECT (SELECT count(*) FROM enrollments e WHERE e.tenant_id = %(tenant)s AND e.state = 'open' AND e.started_at IS NULL)
+SELECT (SELECT count(*) FROM enrollments e WHERE e.tenant_id = %(tenant)s AND e.state = 'open' AND (e.started_at IS NULL
+          OR e.decided_at IS NULL))
        + (SELECT count(*) FROM enrollment_inbox i JOIN enrollments e ON e.tenant_id = i.tenant_id
           AND e.id = i.enrollment_id WHERE i.tenant_id = %(tenant)s AND e.state = 'open' AND NOT (i.detail ? 'held')
-          AND i.kind = ANY(%(kinds)s) AND e.awaits_any)
+          AND (e.awaits_any OR i.kind <> ALL(%(kinds)s) OR (
+              SELECT true FROM contact_events c WHERE c.tenant_id = i.tenant_id AND c.id = i.event_id
+              AND c.month = i.event_month AND c.name = ANY(e.awaits) LIMIT 1)))
        + (SELECT count(*) FROM enrollments e WHERE e.tenant_id = %(tenant)s AND e.state = 'open' AND e.paused_at IS NULL
           AND e.wakes_at <= waypost_now())
        + (SELECT count(*) FROM outbox)
