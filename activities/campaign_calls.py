@@ -1,14 +1,14 @@
 """The provider calls of a campaign's page: throttle and budget, then claim (commit), one call, record (commit)."""
 
 import asyncio
+import collections
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import prometheus_client
+from prometheus_client import Counter, Histogram
 
 from activities.budgets import BudgetExhaustedError, Budgets
 from activities.campaign_composing import Prepared
@@ -40,12 +40,10 @@ _NAP = timedelta(seconds=1)
 _CAPPED_AGAIN = timedelta(seconds=1)
 """Whom the claim found capped is judged again by then: the gate says whether it is so, or the contact was locked."""
 
-_RECIPIENTS = prometheus_client.Counter(
+_RECIPIENTS = Counter(
     "waypost_campaign_recipients_total", "Recipients of campaigns by what became of them", ["outcome"]
 )
-_CALLS = prometheus_client.Histogram(
-    "waypost_campaign_call_seconds", "One provider call of a campaign, claim and record included"
-)
+_CALLS = Histogram("waypost_campaign_call_seconds", "One provider call of a campaign, claim and record included")
 
 
 @dataclass(slots=True)
@@ -213,7 +211,7 @@ class Calls:
             )
 
     def _count(self, page: Page, endings: Sequence[Consequence]) -> None:
-        for outcome, count in Counter(what.ending.outcome for what in endings).items():
+        for outcome, count in collections.Counter(what.ending.outcome for what in endings).items():
             if outcome is not None:
                 _RECIPIENTS.labels(outcome).inc(count)
             if outcome in (Outcome.SENT, Outcome.MAYBE_SENT):

@@ -23,6 +23,9 @@ from waypost.store.journey_walks import INBOX_AT_ONCE, LoadedEnrollment, Pause, 
 _AT_ONCE = 200
 """So many steps and rows of the inbox may one decision take; the next goes on."""
 
+_NAP = timedelta(milliseconds=200)
+"""A message that is due so soon, as one that was made just now is, is handed over: the send waits it out."""
+
 _SUSPENDED_AGAIN = timedelta(minutes=5)
 _ELSEWHERE_AGAIN = timedelta(hours=1)
 """A message that others drive tells when it ends; this is for a hint that was lost."""
@@ -125,7 +128,7 @@ class Walk:
                 state.look_again_at = state.try_at
             case Send() if self.message is not None:
                 due = self.message.due_at
-                if self.message.phase == "waiting" and due is not None and due <= self._now:
+                if self.message.phase == "waiting" and due is not None and due <= self._now + _NAP:
                     return Next.SEND
                 state.look_again_at = due if self.message.phase == "waiting" else self._now + _ELSEWHERE_AGAIN
         return None

@@ -22,9 +22,7 @@ def test_every_table_and_column_is_declared_as_it_was_migrated(module_database: 
     finally:
         engine.dispose()
     declared = {name: _columns(engine, table.columns) for name, table in SQLModel.metadata.tables.items()}
-    assert set(declared) == set(migrated), (
-        f"declare new tables in one of {[one.__name__ for one in HOMES]}"
-    )
+    assert set(declared) == set(migrated), f"declare new tables in one of {[one.__name__ for one in HOMES]}"
     for name, columns in migrated.items():
         assert declared[name] == columns, name
 

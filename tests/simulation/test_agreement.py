@@ -23,9 +23,9 @@ from waypost.journeys.happenings import Happening
 from waypost.journeys.mermaid import to_mermaid
 
 FREELY = settings(
-    max_examples=int(os.environ.get("WAYPOST_WALKS", "25")),
+    max_examples=25,
     deadline=None,
-    derandomize=True,
+    derandomize="WAYPOST_WALK_ANEW" not in os.environ,
     database=None,
     suppress_health_check=list(HealthCheck),
     report_multiple_bugs=False,
