@@ -22,7 +22,7 @@ from api.journey_models import (
 from api.problems import ApiError, FieldError
 from api.routes import guarded_router, problems
 from api.services import Services, WithServices
-from waypost.journeys.document import Journey, read_journey
+from waypost.journeys.document import Journey
 from waypost.journeys.mermaid import to_mermaid
 from waypost.journeys.problems import Problem
 from waypost.journeys.source import MAX_CHARACTERS
@@ -227,8 +227,8 @@ def _version(row: JourneyVersionRow, people: int) -> dict[str, Any]:
 
 
 async def _drawn(session: store.Session, row: JourneyRow, number: int) -> Journey:
-    if number > 0:
-        return read_journey((await store.get_version(session, row, number)).definition)
-    checked = check_journey(row.draft)
-    assert checked.journey is not None, "a draft is sound when it is put"
+    """From the text, for PostgreSQL's jsonb forgets in which order the steps were written."""
+    text = (await store.get_version(session, row, number)).source if number > 0 else row.draft
+    checked = check_journey(text)
+    assert checked.journey is not None, "a document is sound when it is put"
     return checked.journey

@@ -20,6 +20,7 @@ from waypost.demo.people import MOST, Person, people, read_csv, write_csv
 from waypost.demo.performing import Performance, perform
 from waypost.demo.proof_table import proof_table
 from waypost.demo.script import Step
+from waypost.demo.walk_table import walk_table
 from waypost.stack import running
 from waypost.stack.errors import StackError
 from waypost.stack.layout import make_data_folder
@@ -42,10 +43,11 @@ def demo(
     """A small shop writes to its customers, the simulators answer, and what came of it is counted on both sides.
 
     Uses the stack that runs on the data folder, or starts one for the time being. Contacts come from a CSV file; some
-    of their addresses bounce, complain, stay silent or say STOP. Exit code 0 only where nothing was lost or sent twice
-    and every message came to the end that its address foretells.
+    of their addresses bounce, complain, stay silent or say STOP. Some walk a journey whose waits are seconds. Exit code
+    0 only where nothing was lost or sent twice, every message came to the end that its address foretells, and everybody
+    left the journey by the way that what they did leads to.
 
-    [dim]waypost demo[/dim]                               200 people, about half a minute
+    [dim]waypost demo[/dim]                               200 people, about three quarters of a minute
 
     [dim]waypost demo --contacts 5000 --report demo.json[/dim]
 
@@ -178,14 +180,26 @@ def _show(performance: Performance, stack: RunningStack, console: Console) -> No
     console.print()
     console.print(proof_table(performance.proof))
     console.print()
+    picture = _write_picture(performance, stack)
+    console.print(performance.walk.mermaid, highlight=False, markup=False, soft_wrap=True)
+    console.print(walk_table(performance.walk, performance.walked))
+    console.print()
     failed = [check for check in performance.report.checks if not check.ok]
     for check in failed:
         console.print(f"[red]✗ {check.name}: {check.value}, must be {check.bound}[/]", highlight=False)
     if failed:
         console.print(f"What went on is in {stack.data / 'logs'}.\n", highlight=False, soft_wrap=True)
-    for label, url in _links(performance, stack):
+    for label, url in (*_links(performance, stack), ("The journey's picture", str(picture))):
         console.print(f"[bold]{label:<28}[/]{escape(url)}", highlight=False, soft_wrap=True)
     console.print()
+
+
+def _write_picture(performance: Performance, stack: RunningStack) -> Path:
+    """The journey while it was fullest, with how many were where."""
+    file = stack.data / "demo" / "first-days.svg"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(performance.walk.svg, encoding="utf-8")
+    return file
 
 
 def _links(performance: Performance, stack: RunningStack) -> Iterator[tuple[str, str]]:
@@ -196,6 +210,8 @@ def _links(performance: Performance, stack: RunningStack) -> Iterator[tuple[str,
         yield "  a message with a fallback", performance.execution
     if performance.campaign_execution is not None:
         yield "  the campaign", performance.campaign_execution
+    if performance.walk.execution is not None:
+        yield "  somebody in the journey", performance.walk.execution
     yield "The messages, by API", f"{stack.urls['api']}/v1/messages?tag={performance.run}"
     yield "The campaign's recipients", f"{stack.urls['api']}/v1/campaigns/{performance.run}/recipients"
     if stack.demo_api_key is not None:

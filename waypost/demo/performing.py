@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from uuid import UUID
 
 from waypost.demo.door import Door
@@ -14,6 +14,7 @@ from waypost.demo.errors import DemoError
 from waypost.demo.people import Person
 from waypost.demo.proof import Proof, prove
 from waypost.demo.script import Script, Stage
+from waypost.demo.walk import Walk
 from waypost.drills.report import Report
 from waypost.messaging.audit import AuditedAttempt
 from waypost.messaging.provider_log import acceptance
@@ -33,6 +34,9 @@ class Performance:
 
     run: str
     proof: Proof
+    walk: Walk
+    walked: Proof
+    """Of the journey's messages alone."""
     execution: str | None
     campaign_execution: str | None
     seconds: Mapping[str, float]
@@ -40,7 +44,13 @@ class Performance:
     @cached_property
     def report(self) -> Report:
         """In the format that drills and benches share."""
-        return self.proof.report(seconds=self.seconds)
+        found = self.proof.report(seconds=self.seconds)
+        return replace(found, checks=(*found.checks, *self.walk.checks()), figures={**found.figures, **self._journey})
+
+    @property
+    def _journey(self) -> Mapping[str, object]:
+        endings = {" ".join(filter(None, each)): number for each, number in sorted(self.walk.endings.items())}
+        return {"journey": {"entered": self.walk.entered, "steps": dict(self.walk.steps), "endings": endings}}
 
 
 async def perform(stack: RunningStack, persons: Sequence[Person], stage: Stage) -> Performance:
@@ -55,13 +65,15 @@ async def perform(stack: RunningStack, persons: Sequence[Person], stage: Stage) 
             script = Script(door, stage, run=run, persons=persons, reply=_replies(control))
             await script.play()
         played = time.monotonic() - began
-        proof = await _proof(stack, script, control, since)
+        proof, walked = await _proofs(stack, script, control, since)
     finally:
         control.close()
     seconds = {"play": played, "prove": time.monotonic() - began - played}
     return Performance(
         run=run,
         proof=proof,
+        walk=script.first_days.walk,
+        walked=walked,
         execution=script.execution,
         campaign_execution=script.newsletter.execution,
         seconds=seconds,
@@ -83,12 +95,18 @@ class _Reply:
         await asyncio.to_thread(self._control.inbound, person=person, number=self._number, body=body)
 
 
-async def _proof(stack: RunningStack, script: Script, control: ControlClient, since: int) -> Proof:
+async def _proofs(stack: RunningStack, script: Script, control: ControlClient, since: int) -> tuple[Proof, Proof]:
+    """Of everything, and of the journey's messages alone."""
     # The log first: a claim is committed before a byte leaves, so what the ledger lacks of this log, it lacks.
     log = [acceptance(entry, since + place) for place, entry in enumerate(control.log(since))]
     attempts, probes = await _ledger(stack)
     repeats = (script.repeated, script.repeated_right)
-    return prove(rows=script.rows, foreseen=script.foreseen, repeats=repeats, attempts=attempts, log=log, probes=probes)
+    walk = script.first_days.walk
+    proven = partial(prove, attempts=attempts, log=log, probes=probes)
+    return (
+        proven(rows=script.rows, foreseen=script.foreseen, repeats=repeats),
+        proven(rows=walk.rows, foreseen=walk.foreseen, repeats=(0, 0)),
+    )
 
 
 async def _ledger(stack: RunningStack) -> tuple[list[AuditedAttempt], frozenset[UUID]]:

@@ -11,6 +11,7 @@ from waypost.demo import templates
 from waypost.demo.door import Accepted, Door
 from waypost.demo.endings import End, foretold
 from waypost.demo.errors import DemoError
+from waypost.demo.first_days import MOST, FirstDays
 from waypost.demo.newsletter import Newsletter
 from waypost.demo.people import Person
 from waypost.demo.shop import GUEST, Shop
@@ -64,6 +65,7 @@ class Script:
         self.rows: Rows = {}
         """Every message as the API showed it last."""
         self.newsletter = Newsletter(door, run=run, persons=persons)
+        self.first_days = FirstDays(door, run=run, persons=persons)
         self.repeated = self.repeated_right = 0
         self.execution: str | None = None
         """The link to one worth looking at."""
@@ -81,9 +83,11 @@ class Script:
         await self._send_newsletter()
         await self._leave()
         await self._write_again()
+        await self._walk()
         await self._settle("Everything has its end")
-        self.foreseen |= self.newsletter.foreseen
-        self.rows |= self.newsletter.rows
+        for more in (self.newsletter, self.first_days.walk):
+            self.foreseen |= more.foreseen
+            self.rows |= more.rows
 
     async def _import_contacts(self) -> None:
         step = self._stage.scene("Contacts from the CSV file", len(self._persons))
@@ -203,6 +207,22 @@ class Script:
                 yield self._shop.letter(to, channel="email")
             if self._is_suppressed(Channel.SMS, person.phone):
                 yield self._shop.letter(to, channel="sms")
+
+    async def _walk(self) -> None:
+        """A journey from its publication until all have left it; with messages to whom nothing may reach, too."""
+        days, count = self.first_days, min(MOST, len(self._persons))
+        await days.put()
+        await days.enter()
+        waiting, left = self._stage.scene("A journey: it waits for people", count), None
+        async for came, ended in days.play():
+            waiting.reach(came)
+            if came == count or ended:
+                left = left or self._stage.scene("  who leave it, by some way", count)
+                left.reach(ended)
+        step = self._stage.scene("  and its messages have their end", count)
+        async for settled in days.read(self._is_suppressed):
+            step.reach(settled)
+        await days.close()
 
     async def _settle(self, title: str) -> None:
         step = self._stage.scene(title, len(self.foreseen))

@@ -9,6 +9,8 @@ from waypost.demo.errors import ExamplesError
 
 FOLDER = Path(waypost.__file__).parent.parent / "examples" / "templates"
 RECEIPT, LOGIN_CODE, PARCEL, NEWSLETTER = "receipt", "login-code", "parcel", "newsletter"
+CLUB = ("club-welcome", "club-welcome-sms", "club-thanks", "club-thanks-sms", "club-nudge")
+"""Of the journey."""
 
 
 def load(key: str, folder: Path = FOLDER) -> dict[str, Any]:
