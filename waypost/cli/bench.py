@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from waypost.bench import campaign, claim, feedback, importing, tenants, transactional
+from waypost.bench import campaign, claim, events, feedback, importing, tenants, transactional
 from waypost.drills.report import Report, show
 
 app = typer.Typer(no_args_is_help=True, help="Measure against a control in the same run; exit 0 only within bounds.")
@@ -85,6 +85,21 @@ def run_feedback(
     """Provider events from the queue to the ledger, against one route and one transaction an event."""
     plan = feedback.Plan(rounds=rounds, messages=messages, control_messages=max(100, messages // 5), steady_s=steady)
     _finish(feedback.run(data, plan, _tell), report)
+
+
+@app.command("events")
+def run_events(
+    report: ReportFile = None,
+    data: Data = None,
+    contacts: Annotated[int, typer.Option(min=1_000, max=5_000_000, help="Of the tenant.")] = 100_000,
+    waiting: Annotated[int, typer.Option(min=10, max=10_000, help="Of them, for one of the events.")] = 1_000,
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="Interleaved rounds of both arms.")] = 5,
+    batches: Annotated[int, typer.Option(min=2, max=1_000, help="A round, of 500 events.")] = 60,
+    wakes: Annotated[int, typer.Option(min=20, max=100_000, help="Of each load.")] = 1_500,
+) -> None:
+    """Contacts' events against a bare INSERT of their rows, and how soon they wake who waits for them."""
+    plan = events.Plan(contacts=contacts, waiting=waiting, rounds=rounds, batches=batches, wakes=wakes)
+    _finish(events.run(data, plan, _tell), report)
 
 
 def _tell(what: str) -> None:
