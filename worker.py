@@ -103,7 +103,12 @@ class WorkerProcess:
         self._public_url = PublicSettings().public_url
         self._composer = Composer(self._app, self._signer, self._public_url)
         self._poster = Poster(allow_private=settings.webhook_allow_private, ca_file=settings.webhook_ca_file)
-        self._webhooks = Webhooks(app=self._app, poster=self._poster, secret_key=secrets.secret_key.get_secret_value())
+        self._webhooks = Webhooks(
+            app=self._app,
+            poster=self._poster,
+            secret_key=secrets.secret_key.get_secret_value(),
+            previous=secrets.previous,
+        )
         self._teller = Teller(lambda channel: notify(self._relay, channel))
         self._relay_loops = self._make_relay_loops()
         self._doors = Doors(self._load_account, self._open_sender, width=settings.worker_concurrency)

@@ -1,5 +1,6 @@
 """A webhook step: posted once at a time, its tries and its end kept with the visit."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from prometheus_client import Counter
 from waypost.journeys.document import Journey
 from waypost.journeys.steps import Webhook
 from waypost.messaging import ids
+from waypost.messaging.values import TenantState
 from waypost.messaging.webhooks import Answer, Poster, signing_secret
 from waypost.store.database import Database
 from waypost.store.journey_walks import LoadedEnrollment
@@ -21,21 +23,25 @@ _POSTS = Counter("waypost_journey_webhooks_total", "Posts of webhook steps, by w
 
 
 class Webhooks:
-    """Posts, and writes down what came of it."""
+    """Posts, and writes down what came of it.
 
-    def __init__(self, *, app: Database, poster: Poster, secret_key: str) -> None:
+    At least once: what was posted by a worker that died before it wrote that down is posted again, under the same id.
+    `previous` are the secret keys of before: signed with them too, for those who have not taken the new secret yet.
+    """
+
+    def __init__(self, *, app: Database, poster: Poster, secret_key: str, previous: Sequence[str] = ()) -> None:
         self._app = app
         self._poster = poster
-        self._secret_key = secret_key
+        self._secret_keys = (secret_key, *previous)
 
     async def post(self, enrollment: LoadedEnrollment, journey: Journey, *, visit: int) -> str:
         """Post the step where the enrollment is, if it is the one of this visit; a code."""
         step = journey.steps.get(enrollment.step or "")
-        if enrollment.state != "open" or enrollment.visits != visit or not isinstance(step, Webhook):
+        if not _is_wanted(enrollment, visit) or not isinstance(step, Webhook):
             return "moved_on"
         identity = ids.visit_id(enrollment=enrollment.id, number=visit)
-        secret = signing_secret(self._secret_key, enrollment.tenant_id)
-        answer = await self._poster.post(step.url, _body(enrollment, step, visit), identity=identity, secret=secret)
+        secrets = [signing_secret(key, enrollment.tenant_id) for key in self._secret_keys]
+        answer = await self._poster.post(step.url, _body(enrollment, step, visit), identity=identity, secrets=secrets)
         _POSTS.labels("taken" if answer.taken else "again" if answer.again else "refused").inc()
         await self._write_down(enrollment, step, answer, visit)
         return answer.code
@@ -52,6 +58,12 @@ class Webhooks:
             await note_answer(
                 connection, enrollment=_key(enrollment), visit=visit, code=answer.code, taken=answer.taken, edge=edge
             )
+
+
+def _is_wanted(enrollment: LoadedEnrollment, visit: int) -> bool:
+    """It may be asked for a while after it was decided. What else is the case now, the next decision finds."""
+    here = enrollment.state == "open" and enrollment.visits == visit
+    return here and not enrollment.contact_gone and enrollment.tenant_state == TenantState.ACTIVE
 
 
 def _key(enrollment: LoadedEnrollment) -> tuple[UUID, UUID]:

@@ -68,7 +68,7 @@ class NoPoster:
     def __init__(self, refused: frozenset[str] = frozenset()) -> None:
         self.refused = refused
 
-    async def post(self, url: str, body: bytes, *, identity: UUID, secret: bytes) -> Answer:
+    async def post(self, url: str, body: bytes, *, identity: UUID, secrets: Sequence[bytes]) -> Answer:
         taken = url not in self.refused
         return Answer(taken=taken, code="200" if taken else "404", again=False)
 

@@ -5,6 +5,7 @@ import ipaddress
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from typing import Self
 from uuid import UUID
 
@@ -16,15 +17,25 @@ TOTAL_S = 10.0
 """The whole exchange, name look-up included."""
 
 _RETRY_STATUS = frozenset({408, 425, 429})
+_WORLD = ipaddress.IPv6Network("2000::/3")
 
 
 class Poster:
-    """Posts with one client. `allow_private`: also to addresses of private networks, for systems next door."""
+    """Posts with one client. `allow_private`: also to addresses of private networks, for systems next door.
 
-    def __init__(self, *, allow_private: bool = False, ca_file: str | None = None) -> None:
+    No connection is kept: the client knows them by address, and a certificate was looked at for one name.
+    """
+
+    def __init__(self, *, allow_private: bool = False, ca_file: str | None = None, total_s: float = TOTAL_S) -> None:
         self._allow_private = allow_private
-        context = ssl.create_default_context(cafile=ca_file)
-        self._client = httpx.AsyncClient(verify=context, trust_env=False, follow_redirects=False, timeout=TOTAL_S)
+        self._total_s = total_s
+        self._client = httpx.AsyncClient(
+            verify=ssl.create_default_context(cafile=ca_file),
+            trust_env=False,
+            follow_redirects=False,
+            timeout=total_s,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -36,20 +47,22 @@ class Poster:
         """Let the connections go."""
         await self._client.aclose()
 
-    async def post(self, url: str, body: bytes, *, identity: UUID, secret: bytes) -> Answer:
-        """Post JSON once. 2xx is taken; 4xx but 408, 425 and 429 is final, everything else may be tried again."""
+    async def post(self, url: str, body: bytes, *, identity: UUID, secrets: Sequence[bytes]) -> Answer:
+        """Post JSON once. 2xx is taken; 5xx, 408, 425, 429 and no answer may be tried again; the rest is final."""
         try:
-            async with asyncio.timeout(TOTAL_S):
-                return await self._post(httpx.URL(url), body, identity, secret)
+            async with asyncio.timeout(self._total_s):
+                return await self._post(_read(url), body, identity, secrets)
         except TimeoutError:
             return Answer(taken=False, code="timeout", again=True)
+        except httpx.InvalidURL:
+            return Answer(taken=False, code="bad_url", again=False)
         except httpx.HTTPError as error:
             return Answer(taken=False, code=_name(error), again=True)
 
-    async def _post(self, url: httpx.URL, body: bytes, identity: UUID, secret: bytes) -> Answer:
+    async def _post(self, url: httpx.URL, body: bytes, identity: UUID, secrets: Sequence[bytes]) -> Answer:
         try:
             address = await self._resolve(url)
-        except OSError:
+        except (OSError, UnicodeError):  # the second of a name that no look-up takes
             return Answer(taken=False, code="name_not_found", again=True)
         if address is None:
             return Answer(taken=False, code="private_address", again=False)
@@ -58,7 +71,7 @@ class Poster:
             "POST",
             url.copy_with(host=address),
             content=body,
-            headers={"host": url.netloc.decode("ascii"), **_headers(body, identity, secret)},
+            headers={"host": url.netloc.decode("ascii"), **_headers(body, identity, secrets)},
             extensions={"sni_hostname": url.host},
         )
         response = await self._client.send(request, stream=True)
@@ -75,20 +88,33 @@ class Poster:
         return addresses[0] if addresses else None
 
 
+def _read(url: str) -> httpx.URL:
+    """Raises httpx.InvalidURL, also where the client would take it and fail."""
+    parsed = httpx.URL(url)
+    if not parsed.host or not 0 < (parsed.port or 443) < 65_536:
+        raise httpx.InvalidURL("no host, or no such port")
+    return parsed
+
+
 def _is_public(address: str) -> bool:
     parsed = ipaddress.ip_address(address.split("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return (mapped or parsed).is_global and not (mapped or parsed).is_multicast
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return _is_public(str(parsed.ipv4_mapped))
+        # Outside of it, and by tunnels, an address of any network of version 4 may be meant.
+        if parsed not in _WORLD or parsed.sixtofour is not None or parsed.teredo is not None:
+            return False
+    return parsed.is_global and not parsed.is_multicast
 
 
-def _headers(body: bytes, identity: UUID, secret: bytes) -> dict[str, str]:
+def _headers(body: bytes, identity: UUID, secrets: Sequence[bytes]) -> dict[str, str]:
     at = str(int(time.time()))
     return {
         "content-type": "application/json",
         "user-agent": "Waypost",
         "webhook-id": str(identity),
         "webhook-timestamp": at,
-        "webhook-signature": sign(body, identity=identity, at=at, secret=secret),
+        "webhook-signature": sign(body, identity=identity, at=at, secrets=secrets),
     }
 
 

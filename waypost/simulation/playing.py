@@ -70,7 +70,7 @@ class _Poster:
             step.url for name in case.tenant.refused_webhooks if isinstance(step := steps.get(name), Webhook)
         }
 
-    async def post(self, url: str, body: bytes, *, identity: UUID, secret: bytes) -> Answer:  # noqa: ARG002 - Poster
+    async def post(self, url: str, body: bytes, *, identity: UUID, secrets: Sequence[bytes]) -> Answer:  # noqa: ARG002 - Poster
         taken = url not in self._refused
         return Answer(taken=taken, code="200" if taken else "404", again=False)
 
