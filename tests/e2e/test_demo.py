@@ -28,7 +28,7 @@ def test_the_demo_proves_that_nothing_was_lost_or_doubled(stack: RunningStack, t
     assert "flowchart TD" in done.stdout
     picture = (stack.data / "demo" / "first-days.svg").read_text()
     assert picture.startswith("<svg")
-    assert "here" in picture, "with how many were where"
+    assert 'class="count"' in picture, "with how many were where"
     assert max(len(line) for line in done.stdout.splitlines() if not _is_for_copying(line)) <= 80
 
 
