@@ -48,6 +48,11 @@ class Walk:
         self.steps = Steps(connection, enrollment, journey, self.state)
         self.message: Message | None = None
 
+    @property
+    def suspended(self) -> bool:
+        """Nothing is done for the tenant now, however long it is due."""
+        return self._enrollment.tenant_state == TenantState.SUSPENDED
+
     async def go(self) -> Next:
         """Decide."""
         tenant = TenantState(self._enrollment.tenant_state)

@@ -81,7 +81,7 @@ class JourneyActivities(Journeying):
             walk = Walk(connection, enrollment, journey)
             what = await walk.go()
             state = walk.state
-            at = _earlier(walk.steps.wakes_at(), state.look_again_at)
+            at = state.look_again_at if walk.suspended else _earlier(walk.steps.wakes_at(), state.look_again_at)
             if what is not Next.REST:
                 at = enrollment.now + _SOON
             standing = state.standing(journey, at)

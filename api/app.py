@@ -37,6 +37,7 @@ from api import (
     tenant_settings,
     tenants,
     topics,
+    webhook_secret,
 )
 from api.key_ring import TOUCH_EVERY_S
 from api.metrics import ApiMetrics
@@ -73,6 +74,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     enrollments.router,
     journeys.router,
     journey_actions.router,
+    webhook_secret.router,
     health.router,
 )
 """In the order of their traffic: routes are tried one after the other."""

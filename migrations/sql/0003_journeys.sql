@@ -101,6 +101,7 @@ CREATE INDEX enrollments_of_version ON enrollments (tenant_id, version_id, id) W
 CREATE INDEX enrollments_to_start ON enrollments (entered_at) WHERE state = 'open' AND started_at IS NULL;
 CREATE INDEX enrollments_undecided ON enrollments (started_at) WHERE state = 'open' AND decided_at IS NULL;
 CREATE INDEX enrollments_held ON enrollments (tenant_id, journey_id, id) WHERE state = 'open' AND paused_at IS NOT NULL;
+CREATE INDEX enrollments_kept ON enrollments (tenant_id, ended_at) WHERE state = 'ended' AND (visits > 0 OR data <> '{}');
 CREATE INDEX enrollments_overdue ON enrollments (wakes_at) WHERE state = 'open' AND wakes_at IS NOT NULL;
 
 -- The steps that were taken, and why they led where they did.

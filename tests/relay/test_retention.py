@@ -9,10 +9,19 @@ import pytest
 from pydantic import ValidationError
 
 from tests.relay.ledger import Attempt, Ledger
+from tests.store.journey_rows import add_contact, add_journey, document
+from waypost.messaging import ids
 from waypost.messaging.values import AttemptState
 from waypost.settings import WorkerSettings
 from waypost.store.database import Database
-from waypost.store.retention import forget_events, forget_inbound, forget_messages, forget_verdicts
+from waypost.store.retention import (
+    forget_enrollments,
+    forget_events,
+    forget_inbound,
+    forget_journey_audit,
+    forget_messages,
+    forget_verdicts,
+)
 
 DAYS = 90
 OLD = timedelta(days=DAYS, seconds=60)
@@ -215,3 +224,88 @@ def test_a_retention_under_what_queues_keep_is_refused() -> None:
     assert WorkerSettings(event_retention_days=0, message_retention_days=15).message_retention_days == 15
     with pytest.raises(ValidationError, match="at least 15 days"):
         WorkerSettings(event_retention_days=14)
+
+
+async def add_walk(ledger: Ledger, journey: UUID, contact: UUID, *, number: int, age: timedelta | None) -> UUID:
+    """An enrollment with one step; `age`: ended so long ago."""
+    identity = uuid4()
+    await ledger.insert(
+        "enrollments",
+        tenant_id=ledger.tenant,
+        id=identity,
+        journey_id=journey,
+        version_id=ids.journey_version_id(journey=journey, number=1),
+        contact_id=contact,
+        number=number,
+        mode="test",
+        source="api",
+        data='{"name": "Ann"}',
+        visits=1,
+    )
+    await ledger.insert(
+        "enrollment_visits",
+        tenant_id=ledger.tenant,
+        enrollment_id=identity,
+        number=1,
+        step="wait",
+        kind="wait",
+        entered_at="2020-01-01",
+    )
+    if age is not None:
+        await ledger.execute(
+            "UPDATE enrollments SET state = 'ended', how = 'completed', ended_at = waypost_now() - %s WHERE id = %s",
+            (age, identity),
+        )
+    return identity
+
+
+async def walks(ledger: Ledger) -> list[tuple[Any, ...]]:
+    """Number, whether it is empty, and how many visits are left."""
+    rows = await ledger.execute(
+        "SELECT number, data = '{}' AS empty, (SELECT count(*) FROM enrollment_visits v WHERE v.enrollment_id = e.id)"
+        " AS visits FROM enrollments e WHERE tenant_id = %s ORDER BY number",
+        (ledger.tenant,),
+    )
+    return [tuple(row.values()) for row in rows]
+
+
+async def test_old_enrollments_go_but_for_the_last_as_long_as_there_is_a_contact(
+    store: Database, ledger: Ledger
+) -> None:
+    journey = await add_journey(ledger, document("old"))
+    contact = await add_contact(ledger, "ann")
+    for number in (1, 2):
+        await add_walk(ledger, journey, contact, number=number, age=OLD)
+    assert await forget(store, forget_enrollments, days=0) == 0
+    assert [await forget(store, forget_enrollments, limit=1) for _ in range(3)] == [1, 1, 0]
+    assert await walks(ledger) == [(2, True, 0)]
+    gone = await add_contact(ledger, "bob")
+    await add_walk(ledger, journey, gone, number=3, age=OLD)
+    await ledger.execute("DELETE FROM contacts WHERE id = %s", (gone,))
+    assert await forget(store, forget_enrollments) == 1
+    assert await walks(ledger) == [(2, True, 0)]
+
+
+async def test_enrollments_that_are_young_open_or_still_send_stay(store: Database, ledger: Ledger) -> None:
+    journey = await add_journey(ledger, document("young"))
+    contacts = [await add_contact(ledger, name) for name in ("a", "b", "c")]
+    for number, (contact, age) in enumerate(zip(contacts, (YOUNG, None, OLD), strict=True), 1):
+        last = await add_walk(ledger, journey, contact, number=number, age=age)
+    message = await ledger.add_message(source="journey", enrollment_id=last, phase="ready")
+    assert await forget(store, forget_enrollments) == 0
+    assert await walks(ledger) == [(1, False, 1), (2, False, 1), (3, False, 1)]
+    await ledger.execute("DELETE FROM messages WHERE id = %s", (message,))
+    assert await forget(store, forget_enrollments) == 1
+
+
+async def test_old_deeds_of_journeys_go_in_batches(store: Database, ledger: Ledger) -> None:
+    journey = await add_journey(ledger, document("audited"))
+    for age in (OLD, OLD, YOUNG):
+        await ledger.execute(
+            "INSERT INTO journey_audit (tenant_id, journey_id, at, action, actor)"
+            " VALUES (%s, %s, waypost_now() - %s, 'paused', 'key')",
+            (ledger.tenant, journey, age),
+        )
+    assert [await forget(store, forget_journey_audit, limit=1) for _ in range(3)] == [1, 1, 0]
+    await ledger.execute("UPDATE tenants SET message_retention_days = 15 WHERE id = %s", (ledger.tenant,))
+    assert await forget(store, forget_journey_audit, days=0) == 1

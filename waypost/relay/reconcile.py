@@ -30,8 +30,10 @@ from waypost.store.outbox import drop_old_hints
 from waypost.store.reconcile import assume_sent, lose_in_flight, void_absent
 from waypost.store.retention import (
     forget_contact_events,
+    forget_enrollments,
     forget_events,
     forget_inbound,
+    forget_journey_audit,
     forget_messages,
     forget_verdicts,
 )
@@ -171,6 +173,16 @@ def _retention(database: Database, sweep: "Sweeper", patience: Patience) -> list
         Loop(name="old-verdicts", interval_s=300, work=sweep.once("verdict_forgotten", forget_verdicts, days=events)),
         Loop(name="import-keys", interval_s=60, work=sweep.once("import_key_forgotten", forget_import_keys)),
         Loop(name="old-imports", interval_s=300, work=sweep.once("import_forgotten", forget_imports, days=events)),
+        Loop(
+            name="old-enrollments",
+            interval_s=300,
+            work=sweep.once("enrollment_forgotten", forget_enrollments, days=messages),
+        ),
+        Loop(
+            name="old-journey-audit",
+            interval_s=300,
+            work=sweep.once("journey_deed_forgotten", forget_journey_audit, days=messages),
+        ),
         Loop(name="old-messages", interval_s=300, work=sweep.once("message_forgotten", forget_messages, days=messages)),
     ]
 

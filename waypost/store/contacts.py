@@ -97,6 +97,13 @@ SELECT %(tenant)s, id, 'refuse', 'contact_deleted', 'cancelled' FROM closed
 """
 
 
+# Those that are under way empty themselves when they end, for which they are woken.
+_EMPTY_ENROLLMENTS = """
+UPDATE enrollments SET data = '{}'
+WHERE tenant_id = %(tenant)s AND contact_id = %(contact)s AND state = 'ended' AND data <> '{}'
+"""
+
+
 async def delete_contact(connection: AsyncConnection[Any], tenant: UUID, external_id: str) -> None:
     """Forget a contact, and cancel its messages that nobody has claimed: its word went with it.
 
@@ -107,3 +114,4 @@ async def delete_contact(connection: AsyncConnection[Any], tenant: UUID, externa
         raise NotFoundError("contact")
     await connection.execute(_LOCK_MESSAGES, values)
     await connection.execute(_CANCEL_MESSAGES, values)
+    await connection.execute(_EMPTY_ENROLLMENTS, values)

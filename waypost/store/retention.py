@@ -177,6 +177,67 @@ async def forget_messages(connection: Connection, *, days: int, limit: int) -> i
     return await _count(connection, _MESSAGES_GONE, values)
 
 
+# Of what a contact walked the last run of each journey and key stays as an empty row: by it nobody comes in once more
+# who may not, and no identifier comes twice. It goes when the contact is gone. Its messages may still want the rest.
+_ENROLLMENTS = """
+WITH old AS MATERIALIZED (
+    SELECT o.tenant_id, o.id FROM tenants t CROSS JOIN LATERAL (
+        SELECT e.tenant_id, e.id FROM enrollments e
+        WHERE e.tenant_id = t.id AND e.state = 'ended' AND (e.visits > 0 OR e.data <> '{}')
+          AND e.ended_at < waypost_now() - make_interval(
+              days => COALESCE(t.message_retention_days, NULLIF(%(days)s, 0)))
+          AND NOT EXISTS (SELECT FROM messages m WHERE m.tenant_id = e.tenant_id AND m.enrollment_id = e.id
+                          AND m.outcome IS NULL)
+        ORDER BY e.ended_at LIMIT %(limit)s) o
+    LIMIT %(limit)s
+), locked AS MATERIALIZED (
+    SELECT e.tenant_id, e.id, e.contact_id, e.journey_id, e.entry_key, e.number
+    FROM old o JOIN enrollments e ON e.tenant_id = o.tenant_id AND e.id = o.id FOR UPDATE OF e SKIP LOCKED
+), judged AS MATERIALIZED (
+    SELECT l.tenant_id, l.id,
+           EXISTS (SELECT FROM contacts c WHERE c.tenant_id = l.tenant_id AND c.id = l.contact_id)
+           AND NOT EXISTS (SELECT FROM enrollments n WHERE n.tenant_id = l.tenant_id AND n.contact_id = l.contact_id
+                           AND n.journey_id = l.journey_id AND n.entry_key = l.entry_key AND n.number > l.number)
+           AS stays
+    FROM locked l
+), visits_gone AS (
+    DELETE FROM enrollment_visits v USING judged j WHERE v.tenant_id = j.tenant_id AND v.enrollment_id = j.id
+), emptied AS (
+    UPDATE enrollments e SET data = '{}', visits = 0 FROM judged j
+    WHERE j.stays AND e.tenant_id = j.tenant_id AND e.id = j.id
+), gone AS (
+    DELETE FROM enrollments e USING judged j WHERE NOT j.stays AND e.tenant_id = j.tenant_id AND e.id = j.id
+)
+SELECT count(*) FROM judged
+"""
+
+
+async def forget_enrollments(connection: Connection, *, days: int, limit: int) -> int:
+    """What enrollments that ended that long ago carried, and their visits; how many enrollments."""
+    return await _forget(connection, _ENROLLMENTS, days=days, limit=limit)
+
+
+# In the order of their ids, journey by journey.
+_JOURNEY_AUDIT = """
+WITH oldest AS (
+    SELECT o.tenant_id, o.journey_id, o.id FROM journeys j JOIN tenants t ON t.id = j.tenant_id CROSS JOIN LATERAL (
+        SELECT a.tenant_id, a.journey_id, a.id, a.at FROM journey_audit a
+        WHERE a.tenant_id = j.tenant_id AND a.journey_id = j.id ORDER BY a.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) o
+    WHERE o.at < waypost_now() - make_interval(days => COALESCE(t.message_retention_days, NULLIF(%(days)s, 0)))
+    LIMIT %(limit)s
+), gone AS (
+    DELETE FROM journey_audit a USING oldest o
+    WHERE a.tenant_id = o.tenant_id AND a.journey_id = o.journey_id AND a.id = o.id RETURNING a.id
+)
+SELECT count(*) FROM gone
+"""
+
+
+async def forget_journey_audit(connection: Connection, *, days: int, limit: int) -> int:
+    """What was done to journeys and enrollments that long ago; how many deeds."""
+    return await _forget(connection, _JOURNEY_AUDIT, days=days, limit=limit)
+
+
 async def _forget(connection: Connection, statement: str, *, days: int, limit: int) -> int:
     return await _count(connection, statement, {"days": days, "limit": limit})
 
