@@ -10,9 +10,10 @@ import pytest
 from tests import services
 from tests.relay.ledger import Ledger
 from waypost.bench.event_rows import BareRows
-from waypost.bench.events import JOURNEY, NAMES, PROPERTIES
+from waypost.bench.events import NAMES, PROPERTIES
 from waypost.bench.journey_arm import batch
 from waypost.bench.journey_crowd import JourneyLedger, external_id
+from waypost.bench.journey_documents import MOMENT, TOUR, WAITING
 from waypost.bench.wakes import Waits
 from waypost.journeys.validation import check_journey
 from waypost.messaging.ids import contact_id
@@ -35,7 +36,7 @@ async def test_the_control_writes_the_events_rows_of_contacts_that_the_api_knows
     await rows.close()
 
 
-@pytest.mark.parametrize("document", [JOURNEY])
+@pytest.mark.parametrize("document", [WAITING, MOMENT, TOUR])
 def test_what_is_walked_is_a_sound_journey(document: object) -> None:
     assert not check_journey(orjson.dumps(document).decode()).problems
 

@@ -11,7 +11,8 @@ from typing import Any
 from waypost.bench.arms import gather_bounded, median_ratio
 from waypost.bench.event_rows import BareRows
 from waypost.bench.footprint import cpu_between, footprints
-from waypost.bench.journey_arm import BATCH, JOINED, JourneyArm, batch
+from waypost.bench.journey_arm import BATCH, JourneyArm, batch
+from waypost.bench.journey_documents import AWAITED, PURCHASE, WAITING
 from waypost.bench.statements import owner_conninfo
 from waypost.bench.waiting_control import WaitingControl
 from waypost.bench.wakes import Bare, Waits, wakes
@@ -24,21 +25,8 @@ RATE_BOUND = 0.5
 WAKE_BOUND = 1.5
 WAKE_BOUND_S = 2.0
 
-AWAITED = "bought"
 NAMES = ("viewed", "searched", "added", AWAITED, "rated")
 PROPERTIES: Mapping[str, Any] = {"order": "A-10023", "total": 12.5, "currency": "EUR", "items": ["A-1", "B-2"]}
-
-_STEP = "purchase"
-JOURNEY: Mapping[str, Any] = {
-    "journey": "waiting",
-    "name": "Waits for a purchase, again and again",
-    "entry": {"kind": "event", "event": JOINED},
-    "reentry": "after_exit",
-    "start": _STEP,
-    "steps": {
-        _STEP: {"kind": "wait_for", "for": {"event": AWAITED}, "timeout": "P30D", "next": _STEP, "on_timeout": "end"}
-    },
-}
 
 Tell = Callable[[str], None]
 
@@ -89,14 +77,14 @@ async def _measure(stack: RunningStack, plan: Plan, tell: Tell) -> tuple[_Rates,
         tell(f"{plan.contacts} contacts, of whom {plan.waiting} begin to wait")
         arm.ledger.gather(plan.contacts)
         waiting = range(0, plan.contacts, plan.contacts // plan.waiting)[: plan.waiting]
-        await arm.publish(JOURNEY)
+        await arm.publish(WAITING)
         await arm.join(waiting, {})
-        await arm.until_resting(_STEP, len(waiting))
+        await arm.until_resting(PURCHASE, len(waiting))
         try:
             rates = await _rates(stack, arm, plan, tell)
             return rates, await _wakes(stack, arm, waiting, plan, tell)
         finally:
-            await arm.archive("waiting")
+            await arm.archive(WAITING["journey"])
 
 
 async def _rates(stack: RunningStack, arm: JourneyArm, plan: Plan, tell: Tell) -> _Rates:

@@ -39,6 +39,11 @@ ORDER BY e.id, v.number
 
 _STEPS = "SELECT count(*) FROM enrollment_visits WHERE tenant_id = %s AND enrollment_id = %s"
 
+_ENDED = """
+SELECT e.id FROM enrollments e JOIN journeys j ON j.tenant_id = e.tenant_id AND j.id = e.journey_id
+WHERE e.tenant_id = %s AND j.key = %s AND e.how = 'completed' ORDER BY e.id
+"""
+
 _QUEUES = "SELECT count(*) FROM tenants WHERE state <> 'closed'"
 
 
@@ -101,6 +106,10 @@ class JourneyLedger:
     def steps(self, enrollment: UUID) -> int:
         """How many steps an enrollment has taken."""
         return int(self._one(_STEPS, (self._tenant, enrollment))[0])
+
+    def ended(self, journey: str) -> list[UUID]:
+        """Those that walked a journey to its end."""
+        return [row[0] for row in self._connection.execute(_ENDED, (self._tenant, journey)).fetchall()]
 
     def queues(self) -> int:
         """How many queues a worker process of the stack polls: each tenant here has its own."""

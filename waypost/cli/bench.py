@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from waypost.bench import campaign, claim, events, feedback, importing, tenants, transactional
+from waypost.bench import campaign, claim, events, feedback, importing, journeys, tenants, transactional
 from waypost.drills.report import Report, show
 
 app = typer.Typer(no_args_is_help=True, help="Measure against a control in the same run; exit 0 only within bounds.")
@@ -100,6 +100,16 @@ def run_events(
     """Contacts' events against a bare INSERT of their rows, and how soon they wake who waits for them."""
     plan = events.Plan(contacts=contacts, waiting=waiting, rounds=rounds, batches=batches, wakes=wakes)
     _finish(events.run(data, plan, _tell), report)
+
+
+@app.command("journeys")
+def run_journeys(
+    report: ReportFile = None,
+    data: Data = None,
+    enrollments: Annotated[int, typer.Option(min=20, max=100_000, help="That wait for one moment.")] = 10_000,
+) -> None:
+    """Enrollments that wait: the worker's memory, and how fast they go on, against bare timers with an activity."""
+    _finish(journeys.run(data, journeys.Plan(enrollments=enrollments), _tell), report)
 
 
 def _tell(what: str) -> None:
