@@ -24,8 +24,9 @@ from waypost.simulation.script import Script
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What is simulated. `until` None: until it is over, or for MOST_DAYS."""
+    """What is simulated. `until` None: until it is over, or for `playing.MOST`. No two on one server share a `name`."""
 
+    name: str = ""
     journey: Journey
     text: str
     start: datetime

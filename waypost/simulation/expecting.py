@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from waypost.journeys.durations import Duration, write_duration
+from waypost.journeys.durations import Offset, write_duration
 from waypost.journeys.pieces import StepId
 from waypost.messaging.values import Channel, Part
 from waypost.segments.rules import Key
@@ -38,11 +38,11 @@ _ENDS = frozenset({"ended", "open"})
 class Expectation(Given):
     """One thing that must come of it: exactly one of send, not_sent, put_off, waits, does, ended, open.
 
-    Every message that is sent or not sent must be expected, in its order; the rest where something of its kind is.
+    Every message that is sent or not sent must be expected, in its order, and every end where one is.
     """
 
     at: Annotated[Moment | None, Field(description="Since the start, or a time on the contact's clock")] = None
-    after: Annotated[Duration | None, Field(description="Since what is expected before it")] = None
+    after: Annotated[Offset | None, Field(description="Since what is expected before it")] = None
     send: Annotated[Key | None, Field(description="A template that is sent")] = None
     not_sent: Annotated[Key | None, Field(description="One that the gate refuses")] = None
     put_off: Annotated[Key | None, Field(description="One that waits for the gate")] = None
@@ -99,6 +99,12 @@ class Suite(Given):
     start: datetime | None = None
     scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1, max_length=200)]
 
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if len({one.name for one in self.scenarios}) < len(self.scenarios):
+            raise PydanticCustomError("names", "Each scenario has a name of its own.")
+        return self
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
@@ -119,12 +125,13 @@ def compare(timeline: Timeline, expected: Sequence[Expectation]) -> list[Compare
     counted |= _DEEDS if None in kinds else frozenset()
     counted |= _ENDS if kinds & _ENDS else frozenset()
     lines = [line for line in timeline.lines if line.kind in counted]
+    strict = _ALWAYS | (_ENDS if kinds & _ENDS else frozenset())
     found, before, came = list[Compared](), timeline.start, 0
     for one, place in zip(expected, _pairs(timeline, expected, lines), strict=True):
         if place is None:
             found.append(Compared(verdict="missing", text=str(one)))
             continue
-        found += [_unexpected(timeline, line) for line in lines[came:place]]
+        found += [_unexpected(timeline, line) for line in lines[came:place] if line.kind in strict]
         line, came = lines[place], place + 1
         wanted = _time(one, timeline, before)
         before = line.at
@@ -133,7 +140,7 @@ def compare(timeline: Timeline, expected: Sequence[Expectation]) -> list[Compare
             found.append(Compared(verdict="other_time", text=text))
         else:
             found.append(Compared(verdict="same", text=_told(timeline, line)))
-    return [*found, *(_unexpected(timeline, line) for line in lines[came:])]
+    return [*found, *(_unexpected(timeline, line) for line in lines[came:] if line.kind in strict)]
 
 
 def _pairs(timeline: Timeline, expected: Sequence[Expectation], lines: Sequence[Line]) -> list[int | None]:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from waypost.journeys.entries import EventEntry
 from waypost.journeys.validation import check_journey
@@ -25,11 +25,12 @@ from waypost.store.contact_events import ContactEvent, receive_events
 from waypost.store.contacts import Contact, put_contacts
 from waypost.store.database import Role
 from waypost.store.journey_publishing import publish, read_draft
-from waypost.store.journeys import put_draft
+from waypost.store.journeys import Session, put_draft
 from waypost.store.lists import add_members, put_list
 from waypost.store.segments import RuleError, put_segment
 from waypost.store.senders import put_sender
 from waypost.store.subscriptions import say
+from waypost.store.tables import TenantRow
 from waypost.store.templates import put_template
 from waypost.store.tenants import create_tenant
 from waypost.store.topics import put_topic
@@ -38,6 +39,7 @@ _ACTOR = "simulation"
 _BEFORE = timedelta(minutes=1)
 """So long before the start all is there: the account's budget has filled up by then."""
 
+_SPACE = UUID("6e0c6b8e-7f3f-5d0e-9c1a-2f4f6a1f5d11")
 _RATE = 100_000
 _ADDRESSES: Mapping[Channel, str] = {
     Channel.EMAIL: "sender@simulated.example",
@@ -69,7 +71,7 @@ async def lay_down(settings: DatabaseSettings, case: Case) -> Laid:
     """All that the case stands on, a minute before its start. Raises `GivenError`."""
     async with _databases(settings, case) as (relay, app):
         async with relay.session() as session:
-            tenant = (await create_tenant(session, name="simulated", settings=_tenant_columns(case))).id
+            tenant = (await _make_tenant(session, case)).id
             account = (await create_account(session, _account_columns())).id
         layer = _Layer(app, tenant, case)
         await layer.resources(account)
@@ -98,6 +100,12 @@ async def _databases(settings: DatabaseSettings, case: Case) -> AsyncIterator[tu
     finally:
         await app.close()
         await relay.close()
+
+
+async def _make_tenant(session: Session, case: Case) -> TenantRow:
+    """Of the same case the same: ids follow from it, and by these go splits."""
+    identity = uuid5(_SPACE, f"{case.journey.journey}/{case.name}")
+    return await create_tenant(session, name="simulated", settings=_tenant_columns(case), identity=identity)
 
 
 def _tenant_columns(case: Case) -> dict[str, object]:

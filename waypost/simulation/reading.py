@@ -97,6 +97,7 @@ def cases_of(file: Path, suite: Suite) -> Iterator[tuple[Scenario, Case]]:
         if start is None:
             raise GivenError(source, [Wrong(field="start", message="Say when it begins, here or for all.")])
         case = Case(
+            name=f"{file.name}: {one.name}",
             journey=journey,
             text=text,
             start=datetime.min.replace(tzinfo=UTC),

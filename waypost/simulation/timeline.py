@@ -16,6 +16,7 @@ from waypost.store.enrollments import Enrollment, TakenStep
 from waypost.store.journey_timeline import PutOff, VisitMessage
 
 _SENT = frozenset({"sent", "maybe_sent"})
+_PLACES = {"primary": 2, "fallback": 4}
 _NOT_NEEDED = frozenset({"primary_delivered", "journey_left"})
 
 
@@ -208,27 +209,31 @@ class _Story:
     def _put_off(self, visit: TakenStep, message: VisitMessage) -> Iterator[Line]:
         for one in _steps_of(self._played.held, message):
             until = f" until {self._clock(one.until)}" if one.until is not None else ""
+            place = _PLACES[message.part]
             text = f"{visit.step}: {self._what(message)} is put off{until} ({_words(one.reason)})."
             facts = {**self._facts(message), "reason": one.reason, "until": one.until}
-            yield self._line(one.at, "put_off", text, visit=visit, place=1, facts=facts)
+            yield self._line(one.at, "put_off", text, visit=visit, place=place - 1, facts=facts)
 
     def _outcome(self, visit: TakenStep, message: VisitMessage) -> Iterator[Line]:
         if message.outcome is None or message.outcome_at is None:
             return
-        facts = {**self._facts(message), "outcome": message.outcome, "via": self._via(visit)}
+        facts, place = (
+            {**self._facts(message), "outcome": message.outcome, "via": self._via(visit)},
+            _PLACES[message.part],
+        )
         if message.outcome in _SENT:
             facts |= self._content(message)
             text = f"{visit.step}: {self._what(message)} goes to {facts.get('to')}{self._why_now(visit, message)}."
-            yield self._line(message.outcome_at, "sent", text, visit=visit, place=2, facts=facts)
+            yield self._line(message.outcome_at, "sent", text, visit=visit, place=place, facts=facts)
         elif message.part == "fallback" and message.outcome_reason in _NOT_NEEDED:
             text = f"{visit.step}: the fallback is not needed ({_words(message.outcome_reason)})."
             facts["reason"] = message.outcome_reason
-            yield self._line(message.outcome_at, "not_needed", text, visit=visit, place=4, facts=facts)
+            yield self._line(message.outcome_at, "not_needed", text, visit=visit, place=place, facts=facts)
         else:
             facts["reason"] = message.outcome_reason
             said = f"{message.outcome}: {_words(message.outcome_reason)}"
             text = f"{visit.step}: {self._what(message)} is not sent ({said})."
-            yield self._line(message.outcome_at, "not_sent", text, visit=visit, place=3, facts=facts)
+            yield self._line(message.outcome_at, "not_sent", text, visit=visit, place=place, facts=facts)
 
     def _what(self, message: VisitMessage) -> str:
         fallback = "the fallback by " if message.part == "fallback" else ""

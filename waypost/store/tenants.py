@@ -20,9 +20,11 @@ CHANNEL = "waypost_tenants"
 LIVING = frozenset({TenantState.ACTIVE, TenantState.SUSPENDED})
 
 
-async def create_tenant(session: AsyncSession, *, name: str, settings: Mapping[str, Any]) -> TenantRow:
-    """A new active tenant; `settings` are columns of the table."""
-    row = TenantRow(id=uuid4(), name=name, **settings)
+async def create_tenant(
+    session: AsyncSession, *, name: str, settings: Mapping[str, Any], identity: UUID | None = None
+) -> TenantRow:
+    """A new active tenant; `settings` are columns of the table. Without `identity` it is nobody's before."""
+    row = TenantRow(id=identity or uuid4(), name=name, **settings)
     session.add(row)
     await session.flush()
     await _announce(session, row.id)
