@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +22,10 @@ from waypost.journeys import walking
 from waypost.journeys.document import write_journey
 from waypost.journeys.happenings import Happening
 from waypost.journeys.mermaid import to_mermaid
+
+OFF_THE_HOUR = timedelta(minutes=17)
+"""Random waits are of whole hours. What happens at the very moment of a wake is the interpreter's tests' business: the
+dispatcher starts what is due within a quarter of a second, so that here either may come first."""
 
 FREELY = settings(
     max_examples=25,
@@ -63,4 +68,4 @@ async def test_random_journeys_and_what_happens_come_to_the_same(
     if journey is not None:
         person = replace(ANN, attributes={"day": day} if day else {})
         note(f"{to_mermaid(journey)}\n{write_journey(journey)}\n{person}\n" + "\n".join(map(str, happenings)))
-        await agree(workshop, journey, person, happenings)
+        await agree(workshop, journey, person, [replace(one, at=one.at + OFF_THE_HOUR) for one in happenings])
