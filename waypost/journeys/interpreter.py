@@ -6,7 +6,7 @@ The truth that the workflow is held against. Time is exact, steps take none, and
    comes before what the enrollment itself emitted, that before fallbacks that are due, and those before its own wake:
    an event wins against a timeout of the same moment.
 2. Goal, then exits in their order, are looked at after each thing drained and before each visit: events at the one,
-   conditions at both. What was before the start counts for conditions alone.
+   conditions at both. What was before the start counts for conditions alone; what the journey emits does so at once.
 3. Steps are taken until one rests. A `wait_for` sees what is drained after it began; a condition that holds then does
    not rest at all.
 4. An end by goal, exit rule, removal or deletion takes back what was not sent yet, fallbacks too; any other leaves it.
@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Any
 
 from waypost.journeys.document import Journey
-from waypost.journeys.happenings import Around, Happened, Happening
+from waypost.journeys.happenings import Around, Happening
 from waypost.journeys.trace import Trace
 from waypost.journeys.walking import Walk
 from waypost.segments.people import Person
@@ -67,7 +67,7 @@ def _one_more(walk: Walk, outside: deque[Happening], until: datetime | None) -> 
     if what == 0:
         walk.drain(outside.popleft())
     elif what == 1:
-        walk.drain(Happened(at=walk.now, deed=walk.emitted.popleft()))
+        walk.drain_emitted()
     elif what == 2:
         walk.send_fallback()
     else:

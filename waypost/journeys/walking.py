@@ -122,8 +122,15 @@ class Walk:
 
     def drain(self, happening: Happening) -> None:
         """One thing from outside, and all that follows from it at this moment."""
-        self._meant_for = self.now
         self.apply(happening)
+        self._take_in(happening)
+
+    def drain_emitted(self) -> None:
+        """The next of the events that the journey emitted itself: the contact has done it already."""
+        self._take_in(Happened(at=self.now, deed=self.emitted.popleft()))
+
+    def _take_in(self, happening: Happening) -> None:
+        self._meant_for = self.now
         if isinstance(happening, ContactDeleted):
             self._stop(How.CONTACT_DELETED, "contact_deleted")
         elif isinstance(happening, Removed):
@@ -252,6 +259,7 @@ class Walk:
         refused = step.kind == "webhook" and visit.step in self.around.failing_webhooks
         self._acts.append(replace(act, detail={**act.detail, "refused": True}) if refused else act)
         if deed is not None:
+            self.person = deed_done(self.person, deed)  # conditions know of it at once, what waits for it in its turn
             self.emitted.append(deed)
         return "on_failure" if refused and getattr(step, "on_failure", None) is not None else "next"
 

@@ -1,4 +1,4 @@
-"""What a journey's people are watched for: the events that may move somebody, and whether any change of a contact may."""
+"""What a journey's people are watched for: events that may move somebody, and whether any change of a contact may."""
 
 from collections.abc import Iterator
 
