@@ -56,14 +56,7 @@ def simulate(
     [dim]waypost journeys simulate dunning.yaml --events bounced.yaml --start 2026-11-24T09:00 --json[/dim]
     """
     options = Options(
-        file=file,
-        contact=contact,
-        events=events,
-        data=data,
-        start=start,
-        until=until,
-        rules=rules,
-        templates=templates,
+        file=file, contact=contact, events=events, data=data, start=start, until=until, rules=rules, templates=templates
     )
     with refusing("simulate"):
         timeline = asyncio.run(_simulate(read_case(options, now=datetime.now(UTC))))
