@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import pytest
 
-from waypost.drills.fault_points import API_POINTS, INGEST_POINTS, WORKER_POINTS, FaultPoint, FaultPoints
+from waypost.drills.fault_points import API_POINTS, INGEST_POINTS, JOURNEY_POINTS, FaultPoint, FaultPoints
 from waypost.drills.killing import AROUND_COMMIT, around_commit, killing
 from waypost.messaging.provider import BulkSender, ProviderReply, RenderedMessage, ReplyKind
 from waypost.messaging.values import Channel
-from waypost.store import attempts, events, messages
+from waypost.store import attempts, events, journey_walks, journey_webhooks, messages
 
 
 def statements(module: ModuleType) -> Iterator[str]:
@@ -26,6 +26,8 @@ def statements(module: ModuleType) -> Iterator[str]:
     [
         (attempts, FaultPoint.BEFORE_CLAIM_COMMIT),
         (attempts, FaultPoint.BEFORE_RECORD_COMMIT),
+        (journey_walks, FaultPoint.BEFORE_DECISION_COMMIT),
+        (journey_webhooks, FaultPoint.BEFORE_ANSWER_COMMIT),
         (messages, FaultPoint.BEFORE_ACCEPT_COMMIT),
         (events, FaultPoint.BEFORE_STORE_COMMIT),
         (events, FaultPoint.BEFORE_APPLY_COMMIT),
@@ -38,7 +40,7 @@ def test_each_commit_that_matters_is_known_by_its_statement(module: ModuleType, 
 
 def test_every_point_around_a_commit_is_one_of_its_process() -> None:
     around = {point for points in AROUND_COMMIT.values() for point in points}
-    assert around < {*WORKER_POINTS, *API_POINTS, *INGEST_POINTS}
+    assert around < {*JOURNEY_POINTS, *API_POINTS, *INGEST_POINTS}
 
 
 def test_a_process_dies_at_an_armed_point_and_only_there(tmp_path: Path) -> None:

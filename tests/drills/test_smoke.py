@@ -5,7 +5,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from waypost.drills import dependency_outage, duplicate_watchdog, feed_outage, kill_nine, pause_and_caps
+from waypost.drills import (
+    dependency_outage,
+    duplicate_watchdog,
+    feed_outage,
+    kill_nine,
+    kill_nine_journeys,
+    pause_and_caps,
+)
 from waypost.drills.report import Report
 from waypost.drills.running import DrillRun, Scale, Silence
 
@@ -25,6 +32,11 @@ def assert_passed(report: Report) -> None:
 @pytest.mark.timeout(240)
 def test_nothing_is_lost_or_sent_twice_whatever_is_killed() -> None:
     assert_passed(run(kill_nine.run))
+
+
+@pytest.mark.timeout(300)
+def test_each_contact_walks_a_journey_to_its_end_whatever_worker_is_killed() -> None:
+    assert_passed(run(kill_nine_journeys.run))
 
 
 @pytest.mark.timeout(240)

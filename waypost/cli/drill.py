@@ -11,7 +11,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from waypost.drills import dependency_outage, duplicate_watchdog, feed_outage, kill_nine, pause_and_caps
+from waypost.drills import (
+    dependency_outage,
+    duplicate_watchdog,
+    feed_outage,
+    kill_nine,
+    kill_nine_journeys,
+    pause_and_caps,
+)
 from waypost.drills.report import Report, show
 from waypost.drills.running import DrillRun, Scale
 from waypost.stack.errors import StackError
@@ -33,6 +40,7 @@ def drill(
     scale: Scale = typer.Option(Scale.SMOKE, help="smoke ends within a minute; full is for the claim."),
     report: Path | None = typer.Option(None, help="Write the report here, as JSON."),
     seed: int = typer.Option(1, help="Decides whatever is left to chance."),
+    journeys: bool = typer.Option(False, "--journeys", help="Of kill-nine: while contacts walk a journey."),
     data: Path | None = typer.Option(None, help="Keep the stack's folder and its logs here; a fresh one is best."),
 ) -> None:
     """Run a drill: start a private stack, create the condition, measure, check. Exit code 0 only where all holds.
@@ -42,17 +50,22 @@ def drill(
 
     [dim]waypost drill kill-nine[/dim]                             a minute
 
+    [dim]waypost drill kill-nine --journeys[/dim]                  while contacts walk a journey
+
     [dim]waypost drill kill-nine --scale full --report out.json[/dim]
     """
     if name not in DRILLS:
         typer.echo(f"waypost drill: there is no {name}; there are {', '.join(DRILLS)}.", err=True)
+        raise typer.Exit(2)
+    if journeys and name != kill_nine.NAME:
+        typer.echo(f"waypost drill: --journeys goes with {kill_nine.NAME}, not with {name}.", err=True)
         raise typer.Exit(2)
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # the drill stops PostgreSQL itself
     console = Console()
     try:
         with RichNarrator(console) as narrator:
             run = DrillRun(scale=scale, seed=seed, narrator=narrator, data=data)
-            outcome = asyncio.run(_run(name, run))
+            outcome = asyncio.run(_run(kill_nine_journeys.run if journeys else DRILLS[name], run))
     except StackError as error:
         typer.echo(f"waypost drill: {error}", err=True)
         raise typer.Exit(1) from None
@@ -62,8 +75,8 @@ def drill(
     raise typer.Exit(0 if outcome.passed else 1)
 
 
-async def _run(name: str, run: DrillRun) -> Report:
-    return await DRILLS[name](run)
+async def _run(drill: Callable[[DrillRun], Awaitable[Report]], run: DrillRun) -> Report:
+    return await drill(run)
 
 
 class RichNarrator:

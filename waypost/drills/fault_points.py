@@ -21,6 +21,10 @@ class FaultPoint(StrEnum):
     AFTER_REPLY = "after-reply"
     BEFORE_RECORD_COMMIT = "before-record-commit"
     AFTER_RECORD_COMMIT = "after-record-commit"
+    BEFORE_DECISION_COMMIT = "before-decision-commit"
+    AFTER_DECISION_COMMIT = "after-decision-commit"
+    BEFORE_ANSWER_COMMIT = "before-answer-commit"
+    AFTER_ANSWER_COMMIT = "after-answer-commit"
     BEFORE_ACCEPT_COMMIT = "before-accept-commit"
     AFTER_ACCEPT_COMMIT = "after-accept-commit"
     BEFORE_STORE_COMMIT = "before-store-commit"
@@ -38,6 +42,15 @@ WORKER_POINTS = (
     P.BEFORE_RECORD_COMMIT,
     P.AFTER_RECORD_COMMIT,
 )
+JOURNEY_POINTS = (
+    *WORKER_POINTS,
+    P.BEFORE_DECISION_COMMIT,
+    P.AFTER_DECISION_COMMIT,
+    P.BEFORE_ANSWER_COMMIT,
+    P.AFTER_ANSWER_COMMIT,
+)
+"""Of a worker whose enrollments walk: also around each decision, and around what a webhook was answered."""
+
 API_POINTS = (P.BEFORE_ACCEPT_COMMIT, P.AFTER_ACCEPT_COMMIT)
 INGEST_POINTS = (P.BEFORE_STORE_COMMIT, P.AFTER_STORE_COMMIT, P.BEFORE_APPLY_COMMIT, P.AFTER_APPLY_COMMIT)
 

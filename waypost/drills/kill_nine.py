@@ -156,7 +156,7 @@ async def _set_up(staging: Staging) -> list[DrillTenant]:
     return tenants
 
 
-def _recover(staging: Staging) -> None:
+def recover(staging: Staging) -> None:
     """The provider is reliable again: a retry at the very end would else meet the same fault, and so on."""
     for fault in staging.control.faults_in_force():
         if fault["account"] != CONTROL_KEY:
@@ -168,7 +168,7 @@ async def _waypost(staging: Staging, tenants: list[DrillTenant], plan: Plan, dri
         began = time.monotonic()
         havoc = _havoc(staging, plan, clients.heard, drill.seed)
         await _load(clients, havoc, plan, drill)
-        await asyncio.to_thread(_recover, staging)
+        await asyncio.to_thread(recover, staging)
         load_s = time.monotonic() - began
         drill.narrator.step("waiting until every message has its outcome")
         await clients.all_answered(timeout_s=plan.drain_s)

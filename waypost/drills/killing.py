@@ -21,6 +21,11 @@ from waypost.store.database import Database, Role
 AROUND_COMMIT: Mapping[str, tuple[FaultPoint, FaultPoint]] = {
     "INSERT INTO attempts (": (FaultPoint.BEFORE_CLAIM_COMMIT, FaultPoint.AFTER_CLAIM_COMMIT),
     "recorded_at = waypost_now()": (FaultPoint.BEFORE_RECORD_COMMIT, FaultPoint.AFTER_RECORD_COMMIT),
+    "UPDATE enrollments SET data = %(data)s, step": (
+        FaultPoint.BEFORE_DECISION_COMMIT,
+        FaultPoint.AFTER_DECISION_COMMIT,
+    ),
+    "jsonb_build_object('answer', %(edge)s": (FaultPoint.BEFORE_ANSWER_COMMIT, FaultPoint.AFTER_ANSWER_COMMIT),
     "INSERT INTO requests (": (FaultPoint.BEFORE_ACCEPT_COMMIT, FaultPoint.AFTER_ACCEPT_COMMIT),
     "INSERT INTO provider_events (account_id, event_id, kind, tenant_id": (
         FaultPoint.BEFORE_STORE_COMMIT,
