@@ -1,11 +1,14 @@
-"""What is said, and with which exit code, where a simulation cannot be."""
+"""How a command runs a simulation: stopped in order, and what is said, with which exit code, where it cannot be."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+import signal
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import typer
 
@@ -14,7 +17,24 @@ from waypost.journeys.validation import Checked
 from waypost.simulation.errors import DocumentError, GivenError, SimulationError
 from waypost.simulation.running import NotSettledError
 
+T = TypeVar("T")
+
 _BAD = 2
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run it; Ctrl-C and SIGTERM stop its servers in order before the command ends."""
+    try:
+        return asyncio.run(_stoppable(work))
+    except (KeyboardInterrupt, asyncio.CancelledError) as stopped:
+        raise typer.Exit(130 if isinstance(stopped, KeyboardInterrupt) else 143) from None
+
+
+async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
 
 
 @contextlib.contextmanager

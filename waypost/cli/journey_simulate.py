@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from waypost.cli.journey_problems import refusing
+from waypost.cli.journey_problems import refusing, run
 from waypost.cli.timeline_view import show
 from waypost.simulation.cases import Case
 from waypost.simulation.playing import play
@@ -59,7 +58,7 @@ def simulate(
         file=file, contact=contact, events=events, data=data, start=start, until=until, rules=rules, templates=templates
     )
     with refusing("simulate"):
-        timeline = asyncio.run(_simulate(read_case(options, now=datetime.now(UTC))))
+        timeline = run(_simulate(read_case(options, now=datetime.now(UTC))))
         text = json.dumps(timeline.as_json(), indent=2, ensure_ascii=False)
         if report is not None:
             report.write_text(text + "\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -14,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from waypost.cli.journey_problems import refusing
+from waypost.cli.journey_problems import refusing, run
 from waypost.simulation.cases import Case
 from waypost.simulation.expecting import Compared, Scenario, compare
 from waypost.simulation.playing import play
@@ -73,7 +72,7 @@ def test(
             for scenario, case in cases_of(file, read_suite(file))
             if only is None or only.lower() in scenario.name.lower()
         ]
-        results = asyncio.run(_run(found, Console(quiet=as_json, highlight=False, soft_wrap=True)))
+        results = run(_run(found, Console(quiet=as_json, highlight=False, soft_wrap=True)))
     if as_json:
         typer.echo(json.dumps([one.as_json() for one in results], indent=2, ensure_ascii=False))
     raise typer.Exit(0 if all(one.passed for one in results) else _FAILED)
