@@ -93,9 +93,7 @@ Writer = Annotated[Caller, needs(Scope.EVENTS_WRITE)]
 async def add_event(caller: Writer, services: WithServices, body: EventInput, response: Response) -> EventTaken:
     """Store what a contact did: 201, or 200 where its id was there before."""
     async with services.app_db.transaction(caller.tenant_id) as connection:
-        received = await receive_events(
-            connection, tenant=caller.tenant_id, events=[_event(body)], mode=caller.mode
-        )
+        received = await receive_events(connection, tenant=caller.tenant_id, events=[_event(body)], mode=caller.mode)
     tell_of(received.routed, services.teller)
     ((row, taken),) = received.events
     if taken is Taken.UNKNOWN_CONTACT:
@@ -105,14 +103,16 @@ async def add_event(caller: Writer, services: WithServices, body: EventInput, re
     return EventTaken(id=row, status=taken.value)
 
 
-@router.post("/v1/events/batch", response_model_exclude_none=True)
-async def add_batch(caller: Writer, services: WithServices, body: EventBatch) -> EventVerdicts:
+@router.post("/v1/events/batch", response_model=EventVerdicts)
+async def add_batch(caller: Writer, services: WithServices, body: EventBatch) -> Response:
     """Store up to 500 events. One of a contact that is not there keeps the others not out; a malformed one does."""
     async with services.app_db.transaction(caller.tenant_id) as connection:
         events = [_event(one) for one in body.events]
         received = await receive_events(connection, tenant=caller.tenant_id, events=events, mode=caller.mode)
     tell_of(received.routed, services.teller)
-    return EventVerdicts(verdicts=[_verdict(row, taken) for row, taken in received.events])
+    # Written as it is: to validate and copy 500 verdicts of ours took as long as to store the events.
+    answer = {"verdicts": [_verdict(row, taken) for row, taken in received.events]}
+    return Response(orjson.dumps(answer), media_type="application/json")
 
 
 def tell_of(routed: Routed, teller: Teller) -> None:
@@ -126,11 +126,12 @@ def tell_of(routed: Routed, teller: Teller) -> None:
 _UNKNOWN = "There is no such contact; make it first, then send the event again."
 
 
-def _verdict(row: UUID, taken: Taken) -> EventVerdict:
+def _verdict(row: UUID, taken: Taken) -> dict[str, Any]:
+    """As `EventVerdict` has it."""
     if taken is not Taken.UNKNOWN_CONTACT:
-        return EventVerdict(id=row, status=taken.value)
+        return {"id": row, "status": taken.value}
     answer = problem_response("contact_not_found", _UNKNOWN, errors=[FieldError(field="contact", message=_UNKNOWN)])
-    return EventVerdict(status="refused", problem=Problem.model_validate(orjson.loads(answer.body)))
+    return {"status": "refused", "problem": orjson.Fragment(bytes(answer.body))}
 
 
 def _event(body: EventInput) -> ContactEvent:
