@@ -1,4 +1,4 @@
-"""What came of a tenant's enrollments, for those who tell it: their messages, what the gate said of them, whose they are.
+"""What came of a tenant's enrollments, for those who tell it: messages, what the gate said of them, whose they are.
 
 Inside the caller's transaction.
 """
