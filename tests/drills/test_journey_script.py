@@ -1,6 +1,8 @@
 """The journey of kill-nine: every kind of step, and every script leads through it to its end."""
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from typing import get_args
 from uuid import UUID
 
@@ -66,7 +68,14 @@ def walked(number: int, trace: Trace) -> Walked:
     )
 
 
-def told(people: list[Walked], *, posted: bool = True, emitted: int = 1, log: int | None = None) -> list[str]:
+Change = Callable[[list[Acceptance]], list[Acceptance]]
+
+
+def acceptance_of_nobody() -> Acceptance:
+    return Acceptance(number=999, attempt_id=None, provider_message_id=None, recipient="who@else.test", content="c")
+
+
+def told(people: list[Walked], *, posted: bool = True, emitted: int = 1, change: Change = list) -> list[str]:
     """The checks that fail where the rows tell this of the first people."""
     thanked = Walked(
         id=UUID(int=1),
@@ -88,12 +97,14 @@ def told(people: list[Walked], *, posted: bool = True, emitted: int = 1, log: in
         for place, (step, _) in enumerate(each.steps, start=1)
         if posted and step in ("tell", "refused")
     }
-    sent = sum(len(each.sends) for each in people) + sum(map(len, after.values()))
-    entries = [
-        Acceptance(number=n, attempt_id=None, provider_message_id=None, recipient=str(n), content="c")
-        for n in range(sent if log is None else log)
+    addresses = [
+        f"ok+{who}@example.test" for who, (each,) in of.items() for _ in range(len(each.sends) + len(after[who]))
     ]
-    fates = journey_fates(WALK, len(people), found, posts, entries)
+    entries = [
+        Acceptance(number=n, attempt_id=None, provider_message_id=None, recipient=address, content=str(n))
+        for n, address in enumerate(addresses)
+    ]
+    fates = journey_fates(WALK, len(people), found, posts, change(entries))
     return [check.name for check in fates.checks() if not check.ok]
 
 
@@ -103,7 +114,11 @@ def test_what_the_interpreter_says_passes_and_each_difference_is_seen() -> None:
     assert told(people) == []
     assert told(people, posted=False) == told(people, emitted=2)
     assert told(people, emitted=2) == ["enrollments with other emitted events, started journeys or webhooks"]
-    assert told(people, log=3) == ["sends lost"]
+    assert told(people, change=lambda log: log[1:]) == ["sends lost"]
+    assert told(people, change=lambda log: [*log, log[0]]) == ["sends duplicated"]
+    more = replace(acceptance_of_nobody(), recipient="+436640000003")
+    assert told(people, change=lambda log: [*log, more]) == ["sends that nobody should have got"]
+    assert told(people, change=lambda log: [*log, acceptance_of_nobody()]) == ["sends that nobody should have got"]
     people[0].steps[2] = ("ways", "c")
     people[1].ending = ("exit", "wrong", "wrong")
     people[2].state = "open"
@@ -113,7 +128,7 @@ def test_what_the_interpreter_says_passes_and_each_difference_is_seen() -> None:
         "enrollments that ended elsewhere than the interpreter says",
         "enrollments that took other steps",
         "enrollments with other sends",
-        "sends lost",
+        "sends that nobody should have got",
     ]
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from waypost.drills.journey_ledger import AllWalked, Walked
 from waypost.drills.journey_script import AFTERWARDS, JOURNEY, Script
-from waypost.drills.journey_world import name
+from waypost.drills.journey_world import name, number_of
 from waypost.drills.report import Check, equals
 from waypost.journeys.document import Journey
 from waypost.journeys.trace import Trace
@@ -35,9 +35,9 @@ class JourneyFates:
     other_acts: list[str] = field(default_factory=list)
     """An event that was not emitted once, a journey that was not started once, a webhook that was never posted."""
     endings: Counter[str] = field(default_factory=Counter)
-    sends: int = 0
-    """So many must have been sent, both journeys together."""
-    arrived: int = 0
+    sends: Counter[int | None] = field(default_factory=Counter)
+    """So many must have been sent to each contact, both journeys together."""
+    arrived: Counter[int | None] = field(default_factory=Counter)
     duplicated: int = 0
     webhooks: int = 0
     posts: int = 0
@@ -53,8 +53,9 @@ class JourneyFates:
             equals("enrollments with other sends", len(self.other_sends), 0),
             equals("enrollments with other emitted events, started journeys or webhooks", len(self.other_acts), 0),
             equals("kinds of steps that were taken", self.kinds, KINDS),
-            equals("sends lost", self.sends - self.arrived, 0),
+            equals("sends lost", (self.sends - self.arrived).total(), 0),
             equals("sends duplicated", self.duplicated, 0),
+            equals("sends that nobody should have got", (self.arrived - self.sends).total(), 0),
         ]
 
     def figures(self) -> dict[str, object]:
@@ -70,7 +71,7 @@ class JourneyFates:
         return {
             "enrollments": self.entered,
             "endings": dict(sorted(self.endings.items())),
-            "sends": {"must": self.sends, "arrived": self.arrived, "duplicated": self.duplicated},
+            "sends": {"must": self.sends.total(), "arrived": self.arrived.total(), "duplicated": self.duplicated},
             "webhooks": {"visits": self.webhooks, "posts": self.posts},
             **{what: names[:5] for what, names in wrong.items() if names},
         }
@@ -79,12 +80,12 @@ class JourneyFates:
 def journey_fates(
     journey: Journey, entered: int, found: AllWalked, posts: Mapping[UUID, int], log: Iterable[Acceptance]
 ) -> JourneyFates:
-    """Compare all."""
+    """Compare all; `log` without probes, which are of no message."""
     fates = JourneyFates(entered=entered, kinds=len(found.kinds), posts=sum(posts.values()))
     for number in range(entered):
         _judge(fates, journey, Script(number=number), found, posts)
     arrivals = Counter((entry.recipient, entry.content) for entry in log)
-    fates.arrived = len(arrivals)
+    fates.arrived = Counter(number_of(recipient) for recipient, _ in arrivals)
     fates.duplicated = sum(times > 1 for times in arrivals.values())
     return fates
 
@@ -97,16 +98,17 @@ def _judge(fates: JourneyFates, journey: Journey, script: Script, found: AllWalk
         return
     (walked,) = walks
     trace = script.trace(journey, walked.contact_id, CARRIED)
-    _judge_walk(fates, who, trace, walked)
+    _judge_walk(fates, script.number, trace, walked)
     another = found.of.get(AFTERWARDS, {}).get(who, [])
     if not _acted(fates, trace, walked, another, found.emitted[who], posts):
         fates.other_acts.append(who)
 
 
-def _judge_walk(fates: JourneyFates, who: str, trace: Trace, walked: Walked) -> None:
+def _judge_walk(fates: JourneyFates, number: int, trace: Trace, walked: Walked) -> None:
     assert trace.ending is not None
+    who, acts = name(number), Counter(act.kind for act in trace.acts)
     fates.endings[trace.ending.reason] += 1
-    fates.sends += sum(send.outcome == "sent" for send in trace.sends)
+    fates.sends[number] += sum(send.outcome == "sent" for send in trace.sends) + acts["start_journey"]
     if walked.state != "ended":
         fates.unended.append(who)
     elif walked.ending != (trace.ending.how.value, trace.ending.reason, trace.ending.step):
@@ -128,7 +130,6 @@ def _acted(
     kinds = Counter(act.kind for act in trace.acts)
     told = [visit_id(enrollment=walked.id, number=act.visit) for act in trace.acts if act.kind == "webhook"]
     fates.webhooks += len(told)
-    fates.sends += kinds["start_journey"]
     return (
         emitted == kinds["emit_event"]
         and all(posts.get(visit, 0) for visit in told)

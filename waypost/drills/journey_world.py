@@ -26,6 +26,7 @@ from waypost.drills.tenants import DrillSetupError, DrillTenant
 
 _LOOK_EVERY_S = 0.5
 _TIMEOUT_S = 30.0
+_DOMAIN, _PREFIX = "@example.test", "+43664"
 _TAKEN_BACK = 409
 """It has moved on: the same was asked before, and the answer was lost."""
 
@@ -113,7 +114,7 @@ class JourneyWorld:
         await self._ask("POST", "/v1/events", {**event, "properties": dict(did.properties)})
 
     async def _put_contact(self, script: Script, *, word: str) -> None:
-        address, phone = f"{word}+{name(script.number)}@example.test", f"+43664{script.number:07d}"
+        address, phone = f"{word}+{name(script.number)}{_DOMAIN}", f"{_PREFIX}{script.number:07d}"
         body = {"email": address, "phone": phone, "consent": {"email": True, "sms": True}}
         await self._ask("PUT", f"/v1/contacts/{name(script.number)}", body)
 
@@ -126,6 +127,13 @@ class JourneyWorld:
 def name(number: int) -> str:
     """The n-th contact's external id."""
     return f"walker-{number}"
+
+
+def number_of(recipient: str) -> int | None:
+    """Whose address or phone number it is; None: nobody's here."""
+    if recipient.endswith(_DOMAIN):
+        return int(recipient.removesuffix(_DOMAIN).partition("+walker-")[2])
+    return int(recipient.removeprefix(_PREFIX)) if recipient.startswith(_PREFIX) else None
 
 
 def _is_time(script: Script, place: Place) -> bool:

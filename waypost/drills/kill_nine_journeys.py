@@ -25,7 +25,7 @@ from waypost.drills.tenants import Admin, DrillTenant
 from waypost.drills.waiting import until
 from waypost.drills.webhook_sink import WebhookSink
 from waypost.messaging.audit import LedgerAudit
-from waypost.store.audit import LedgerCounts, compare, unsettled
+from waypost.store.audit import LedgerCounts, compare, probe_ids, unsettled
 
 NAME = "kill-nine --journeys"
 
@@ -147,9 +147,11 @@ async def _waypost(
     counts = await until_settled(staging, patience_s=plan.drain_s, narrator=drill.narrator)
     drain_s = time.monotonic() - began - walking_s
     log = [entry for entry in await asyncio.to_thread(staging.truth) if is_ours(entry.recipient)]
+    probes = await staging.read(probe_ids)
+    letters = [entry for entry in log if entry.attempt_id not in probes]
     walked = await staging.read(lambda connection: all_walked(connection, emitted=EMITTED))
     return killer, _Found(
-        fates=journey_fates(read(document(sink.url)), world.entered, walked, sink.posts, log),
+        fates=journey_fates(read(document(sink.url)), world.entered, walked, sink.posts, letters),
         audit=await staging.read(lambda connection: compare(connection, log)),
         counts=counts,
         unsettled=await staging.read(unsettled),
