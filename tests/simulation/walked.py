@@ -215,6 +215,7 @@ class Workshop:
             walked = await walk.told()
             if keep_history is not None:
                 save(keep_history, await walk.history())
+            await simulation.terminate(walk.enrollments)
             await self.ledger.execute(
                 "UPDATE journeys SET state = 'archived', watches_contacts = false WHERE id = %s", (identity,)
             )
@@ -255,6 +256,11 @@ class _Walk:
         self._contact = contact
         self._name = name
         self._enrollment: UUID | None = None
+
+    @property
+    def enrollments(self) -> list[UUID]:
+        """Whoever came in."""
+        return [] if self._enrollment is None else [self._enrollment]
 
     async def enter(self, data: dict[str, Any]) -> None:
         tenant = self._simulation.tenant

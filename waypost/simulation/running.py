@@ -199,8 +199,12 @@ class Simulation:
         """Nothing of the tenant is looked at any more, and none of these enrollments goes on."""
         async with self.relay.session() as session:
             await move_tenant(session, self.tenant, TenantState.SUSPENDED)
+        await self.terminate(enrollments)
+
+    async def terminate(self, enrollments: Sequence[UUID]) -> None:
+        """End the executions of enrollments. Time passes over no timer of an execution that nobody works for."""
         for enrollment in enrollments:
-            with contextlib.suppress(RPCError):  # it was never started, or has just ended
+            with contextlib.suppress(RPCError):  # it was never started, or has ended
                 await self._environment.client.get_workflow_handle(journey_workflow_id(enrollment)).terminate()
 
     async def _look(self) -> None:
