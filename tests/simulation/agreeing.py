@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tests.journeys.examples import ANN, MONDAY
-from tests.simulation.walked import Walked, Workshop, near
+from tests.simulation.walked import Walked, Workshop
 from waypost.journeys.document import Journey
 from waypost.journeys.happenings import Around, Happening
 from waypost.journeys.interpreter import interpret
@@ -55,3 +55,8 @@ async def agree(
     assert (walked.visits, walked.sends, walked.ending) == (said.visits, said.sends, said.ending)
     assert near(walked.times, said.times), (walked.times, said.times)
     return walked
+
+
+def near(one: Sequence[datetime], other: Sequence[datetime], *, by: timedelta = timedelta(minutes=1)) -> bool:
+    """The same moments, but for what the machine needs."""
+    return len(one) == len(other) and all(abs(a - b) <= by for a, b in zip(one, other, strict=True))

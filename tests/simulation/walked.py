@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -398,8 +398,3 @@ class _Walk:
             times=tuple(row["outcome_at"] for row in messages),
             ending=ending,
         )
-
-
-def near(one: Sequence[datetime], other: Sequence[datetime], *, by: timedelta = timedelta(minutes=1)) -> bool:
-    """The same moments, but for what the machine needs."""
-    return len(one) == len(other) and all(abs(a - b) <= by for a, b in zip(one, other, strict=True))
