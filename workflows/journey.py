@@ -12,8 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from waypost.journeys.plan import Plan, read_plan
     from workflows.names import JOURNEY_WORKFLOW, STATE_ATTRIBUTE, WAKE_SIGNAL
 
-DECIDE_TIMEOUT = timedelta(seconds=10)
-"""A decision is one transaction of some milliseconds; whose worker was killed is made again after it."""
+DECIDE_TIMEOUT = timedelta(seconds=30)
 WEBHOOK_TIMEOUT = timedelta(seconds=30)
 SEND_TIMEOUT = timedelta(seconds=45)
 """As of a message by itself: workflows/message.py says what it is made of."""
