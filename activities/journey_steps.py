@@ -11,7 +11,19 @@ from waypost.journeys.entering import event_matches, filters_hold
 from waypost.journeys.graph import target_of
 from waypost.journeys.pieces import END, Watch
 from waypost.journeys.splitting import split_way
-from waypost.journeys.steps import Approval, Branch, Exit, Send, Split, Step, Wait, WaitFor, Webhook
+from waypost.journeys.steps import (
+    Approval,
+    Branch,
+    EmitEvent,
+    Exit,
+    Send,
+    Split,
+    StartJourney,
+    Step,
+    Wait,
+    WaitFor,
+    Webhook,
+)
 from waypost.journeys.taking import wait_ends
 from waypost.journeys.trace import How
 from waypost.journeys.watching import rules_everywhere
@@ -35,14 +47,14 @@ class Steps:
         self._journey = journey
         self._state = state
         self._now = enrollment.now
-        self.did = False
-        """Whether a step did something that others, or this enrollment, are told of."""
-        self._news = False
+        self.leads_on = False
+        """Whether others may have a hint, or an execution to be started."""
+        self._emitted = False
 
-    def did_more(self) -> bool:
-        """Whether a step did something since this was asked last."""
-        news, self._news = self._news, False
-        return news
+    def has_emitted(self) -> bool:
+        """Whether a step emitted an event since this was asked last: it may be among what the enrollment is told."""
+        emitted, self._emitted = self._emitted, False
+        return emitted
 
     # Rests
 
@@ -152,7 +164,8 @@ class Steps:
                     **await do(self._connection, self._enrollment, step, self._state.data, self._state.visits)
                 )
                 self._state.did(step)
-                self.did = True
+                self._emitted |= isinstance(step, EmitEvent)
+                self.leads_on |= isinstance(step, EmitEvent | StartJourney)
                 return "next"
 
     def _begin_wait(self, step: Wait) -> str | None:

@@ -142,8 +142,7 @@ class Walk:
 
     async def _next_moment(self) -> bool:
         """Take what comes first: what was told, a pause or its end, the own wake; False: nothing is due."""
-        if self.steps.did_more():
-            self._unread = True  # an event that it emitted may be among what it is told
+        self._unread |= self.steps.has_emitted()
         await self._read()
         moments: list[tuple[datetime, Moment]] = []
         if self._inbox:

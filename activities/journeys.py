@@ -143,7 +143,7 @@ class JourneyActivities(Journeying):
             _STEPS.labels(journey.steps[step].kind if step in journey.steps else "gone").inc()
         if state.how is not None:
             _ENDED.labels(state.how).inc()
-        if walk.steps.did:
+        if walk.steps.leads_on:
             self._tell(OUTBOX_CHANNEL)
             self._tell(JOURNEYS_CHANNEL)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from temporalio.testing import WorkflowEnvironment
 
 from tests import services
-from tests.journeys.examples import ANN, small
+from tests.journeys.examples import ANN, MONDAY, did, small
 from tests.journeys.randomly import DOCUMENT, HAPPENING, pruned
 from tests.simulation.agreeing import agree
 from tests.simulation.walked import Workshop
@@ -69,3 +69,16 @@ async def test_random_journeys_and_what_happens_come_to_the_same(
         person = replace(ANN, attributes={"day": day} if day else {})
         note(f"{to_mermaid(journey)}\n{write_journey(journey)}\n{person}\n" + "\n".join(map(str, happenings)))
         await agree(workshop, journey, person, [replace(one, at=one.at + OFF_THE_HOUR) for one in happenings])
+
+
+async def test_an_event_that_a_later_decision_emits_is_seen_at_once(workshop: Workshop) -> None:
+    """Its inbox was read before: what the journey tells itself after that is among what it is told."""
+    journey = small(
+        """
+        a: {kind: wait_for, for: {event: x}, timeout: PT1H, on_timeout: b, next: end}
+        b: {kind: emit_event, event: y, next: c}
+        c: {kind: wait_for, for: {event: y}, timeout: P1D, on_timeout: end, next: d}
+        d: {kind: send, channel: email, template: t, next: end}
+        """
+    )
+    await agree(workshop, journey, ANN, [did("z", MONDAY + timedelta(minutes=30))])
