@@ -9,12 +9,13 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from temporalio.client import Client
-from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
+from temporalio.common import Priority
 from temporalio.common import WorkflowIDConflictPolicy as Conflict
 from temporalio.common import WorkflowIDReusePolicy as Reuse
 
 from waypost.messaging.values import Lane
 from waypost.relay.dispatch import queue_for
+from waypost.relay.executions import attributes_of
 from waypost.relay.loops import Loop
 from waypost.relay.reconcile import Sweeper
 from waypost.relay.recurrences import recur
@@ -30,10 +31,6 @@ from waypost.store.tallies import fold_tallies
 from workflows.campaign import RunInput
 from workflows.names import (
     CAMPAIGN_WORKFLOW,
-    KIND_ATTRIBUTE,
-    SOURCE_ATTRIBUTE,
-    STATE_ATTRIBUTE,
-    TENANT_ATTRIBUTE,
     campaign_workflow_id,
 )
 
@@ -84,14 +81,7 @@ async def start_campaign(client: Client, run: DueRun) -> None:
         task_timeout=timedelta(seconds=10),
         static_summary=f"campaign, {run.channel}, run {run.number} ({run.kind})",
         static_details=f"Tenant `{run.tenant_id}`, run `{run.id}`. Counts: `GET /v1/campaigns/{{key}}`.",
-        search_attributes=TypedSearchAttributes(
-            [
-                SearchAttributePair(TENANT_ATTRIBUTE, str(run.tenant_id)),
-                SearchAttributePair(KIND_ATTRIBUTE, CAMPAIGN_WORKFLOW),
-                SearchAttributePair(SOURCE_ATTRIBUTE, "campaign"),
-                SearchAttributePair(STATE_ATTRIBUTE, "preparing"),
-            ]
-        ),
+        search_attributes=attributes_of(run.tenant_id, kind=CAMPAIGN_WORKFLOW, source="campaign", state="preparing"),
         priority=Priority(priority_key=_PRIORITY, fairness_key=str(run.tenant_id)),
     )
 

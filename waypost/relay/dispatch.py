@@ -11,21 +11,18 @@ from uuid import UUID
 
 from prometheus_client import Counter, Histogram
 from temporalio.client import Client
-from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
+from temporalio.common import Priority
 from temporalio.common import WorkflowIDConflictPolicy as Conflict
 from temporalio.common import WorkflowIDReusePolicy as Reuse
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from waypost.messaging.values import Lane
+from waypost.relay.executions import attributes_of
 from waypost.store.database import Database
 from waypost.store.dispatch import Due, pick, return_to_rows
 from workflows.message import MessageInput
 from workflows.names import (
-    KIND_ATTRIBUTE,
     MESSAGE_WORKFLOW,
-    SOURCE_ATTRIBUTE,
-    STATE_ATTRIBUTE,
-    TENANT_ATTRIBUTE,
     message_workflow_id,
     task_queue,
 )
@@ -166,13 +163,8 @@ async def start_message(client: Client, message: Due, lane: Lane) -> None:
         task_timeout=timedelta(seconds=5),
         static_summary=f"{message.source} {message.channel}, {message.class_}",
         static_details=f"Tenant `{message.tenant_id}`, lane {lane}. The whole story: `GET /v1/messages/{message.id}`.",
-        search_attributes=TypedSearchAttributes(
-            [
-                SearchAttributePair(TENANT_ATTRIBUTE, str(message.tenant_id)),
-                SearchAttributePair(KIND_ATTRIBUTE, MESSAGE_WORKFLOW),
-                SearchAttributePair(SOURCE_ATTRIBUTE, message.source),
-                SearchAttributePair(STATE_ATTRIBUTE, "sending"),
-            ]
+        search_attributes=attributes_of(
+            message.tenant_id, kind=MESSAGE_WORKFLOW, source=message.source, state="sending"
         ),
         priority=Priority(
             priority_key=_FAST_PRIORITY if lane is Lane.FAST else _BULK_PRIORITY, fairness_key=str(message.tenant_id)

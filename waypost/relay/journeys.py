@@ -7,17 +7,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from uuid import UUID
 
 from prometheus_client import Counter
-from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
+from temporalio.client import Client
+from temporalio.common import Priority
 from temporalio.common import WorkflowIDConflictPolicy as Conflict
 from temporalio.common import WorkflowIDReusePolicy as Reuse
-from temporalio.service import RPCError, RPCStatusCode
 
 from waypost.messaging.values import Lane
 from waypost.relay.dispatch import queue_for
+from waypost.relay.executions import Liveness, attributes_of
 from waypost.relay.loops import Loop
 from waypost.relay.reconcile import Sweeper
 from waypost.store.database import Database
@@ -33,10 +32,6 @@ from waypost.store.journey_driving import (
 from workflows.journey import JourneyInput
 from workflows.names import (
     JOURNEY_WORKFLOW,
-    KIND_ATTRIBUTE,
-    SOURCE_ATTRIBUTE,
-    STATE_ATTRIBUTE,
-    TENANT_ATTRIBUTE,
     journey_workflow_id,
 )
 
@@ -47,8 +42,6 @@ OVERDUE = timedelta(seconds=60)
 BATCH = 100
 STARTS_AT_ONCE = 16
 _START_TIMEOUT_S = 2.0
-_ASK_TIMEOUT_S = 2.0
-_ASKS_AT_ONCE = 8
 _PRIORITY = 2
 """Within the bulk lane journeys come before campaigns."""
 
@@ -101,13 +94,8 @@ async def start_journey(client: Client, enrollment: ToStart) -> None:
         task_timeout=timedelta(seconds=10),
         static_summary=f"journey, version {enrollment.number}, entered by {enrollment.source}",
         static_details=f"Tenant `{enrollment.tenant_id}`. Why: `GET /v1/enrollments/{enrollment.id}/explain`.",
-        search_attributes=TypedSearchAttributes(
-            [
-                SearchAttributePair(TENANT_ATTRIBUTE, str(enrollment.tenant_id)),
-                SearchAttributePair(KIND_ATTRIBUTE, JOURNEY_WORKFLOW),
-                SearchAttributePair(SOURCE_ATTRIBUTE, enrollment.source),
-                SearchAttributePair(STATE_ATTRIBUTE, "open"),
-            ]
+        search_attributes=attributes_of(
+            enrollment.tenant_id, kind=JOURNEY_WORKFLOW, source=enrollment.source, state="open"
         ),
         priority=Priority(priority_key=_PRIORITY, fairness_key=str(enrollment.tenant_id)),
     )
@@ -120,7 +108,7 @@ class JourneyWatchdog:
         self._database = database
         self._client = client
         self._overdue = overdue
-        self._width = asyncio.Semaphore(_ASKS_AT_ONCE)
+        self._liveness = Liveness()
 
     async def look(self) -> bool:
         """Have those started again whose execution is gone, and hint at the others."""
@@ -129,7 +117,7 @@ class JourneyWatchdog:
             return False
         async with self._database.transaction() as connection:
             suspects = await overdue_enrollments(connection, age=self._overdue, limit=BATCH)
-        gone = await asyncio.gather(*(self._is_gone(client, one) for _, one in suspects))
+        gone = await self._liveness.gone(client, [journey_workflow_id(one) for _, one in suspects])
         lost = [key for key, is_gone in zip(suspects, gone, strict=True) if is_gone]
         there = [key[1] for key, is_gone in zip(suspects, gone, strict=True) if is_gone is False]
         async with self._database.transaction() as connection:
@@ -141,18 +129,6 @@ class JourneyWatchdog:
         if lost:
             logger.warning("journeys asked for again", extra={"count": len(lost)})
         return False
-
-    async def _is_gone(self, client: Client, enrollment: UUID) -> bool | None:
-        """Only when Temporal says so: closed, or not there. None is silence, which means nothing."""
-        async with self._width:
-            try:
-                async with asyncio.timeout(_ASK_TIMEOUT_S):
-                    described = await client.get_workflow_handle(journey_workflow_id(enrollment)).describe()
-            except RPCError as error:
-                return True if error.status is RPCStatusCode.NOT_FOUND else None
-            except (TimeoutError, RuntimeError):  # a lazy client that cannot connect
-                return None
-        return described.status not in (WorkflowExecutionStatus.RUNNING, None)
 
 
 def journey_loops(

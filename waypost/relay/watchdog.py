@@ -3,18 +3,16 @@
 It only puts the row back, to be started again under the same id: it inserts nothing, voids nothing, calls no provider.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from uuid import UUID
 
 from prometheus_client import Counter
-from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client
 
 from waypost.messaging.values import Lane
+from waypost.relay.executions import Liveness
 from waypost.store.database import Database
 from waypost.store.sweeps import Key, Suspect, return_orphans, suspected_orphans
 from workflows.names import message_workflow_id
@@ -23,8 +21,6 @@ logger = logging.getLogger(__name__)
 
 SUSPECT_AGE = timedelta(seconds=30)
 BATCH = 50
-_AT_ONCE = 8
-_ASK_TIMEOUT_S = 2.0
 _ROUND = 2
 """A round takes at least so many times the suspect age."""
 
@@ -53,7 +49,7 @@ class Watchdog:
         self._batch = batch
         self._place: Suspect | None = None
         self._round_ends = 0.0
-        self._width = asyncio.Semaphore(_AT_ONCE)
+        self._liveness = Liveness()
 
     async def look(self) -> bool:
         """Ask about a batch of suspects and put orphans back; whether more may wait."""
@@ -61,7 +57,7 @@ class Watchdog:
         if client is None:
             return False
         suspects = await self._suspects()
-        gone = await asyncio.gather(*(self._is_gone(client, suspect.key[1]) for suspect in suspects))
+        gone = await self._liveness.gone(client, [message_workflow_id(suspect.key[1]) for suspect in suspects])
         await self._put_back([suspect.key for suspect, is_gone in zip(suspects, gone, strict=True) if is_gone])
         if all(is_gone is None for is_gone in gone):  # Temporal is away, or there was nothing to ask
             return False
@@ -91,15 +87,3 @@ class Watchdog:
             returned = await return_orphans(connection, orphans, age=self._suspect_age)
         _RETURNED.labels(self._lane).inc(returned)
         logger.warning("orphans returned", extra={"count": returned, "lane": self._lane.value})
-
-    async def _is_gone(self, client: Client, message: UUID) -> bool | None:
-        """Only when Temporal says so: closed, or not there. None is silence, which means nothing."""
-        async with self._width:
-            try:
-                async with asyncio.timeout(_ASK_TIMEOUT_S):
-                    described = await client.get_workflow_handle(message_workflow_id(message)).describe()
-            except RPCError as error:
-                return True if error.status is RPCStatusCode.NOT_FOUND else None
-            except (TimeoutError, RuntimeError):  # a lazy client that cannot connect
-                return None
-        return described.status not in (WorkflowExecutionStatus.RUNNING, None)
