@@ -14,6 +14,7 @@ from waypost.messaging import ids
 from waypost.store.errors import NotFoundError
 from waypost.store.pages import Page, Place, fetch_page
 from waypost.store.tables import ContactRow
+from waypost.store.withdrawing import Withdrawal, withdraw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,35 +69,6 @@ async def list_contacts(session: AsyncSession, tenant: UUID, *, after: Place | N
 
 _DELETE = "DELETE FROM contacts WHERE tenant_id = %(tenant)s AND id = %(contact)s RETURNING id"
 
-# The rows first, primary before fallback as the send path locks them: a claim that is under way holds the lock, and the
-# next statement's snapshot then shows its attempt.
-_LOCK_MESSAGES = """
-SELECT id FROM messages WHERE tenant_id = %(tenant)s AND contact_id = %(contact)s AND outcome IS NULL
-ORDER BY primary_id IS NOT NULL, id FOR UPDATE
-"""
-
-# Rows that are rows end here. Where an execution is open, or an attempt may be out there, the mark forbids the next
-# claim, and the gate finds the contact gone.
-_CANCEL_MESSAGES = """
-WITH open AS (
-    SELECT m.id, m.phase IN ('ready', 'waiting') AND NOT EXISTS (
-               SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
-               AND a.month = waypost_month(m.created_at)
-               AND a.state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent', 'abandoned')) AS ours
-    FROM messages m WHERE m.tenant_id = %(tenant)s AND m.contact_id = %(contact)s AND m.outcome IS NULL
-), closed AS (
-    UPDATE messages m SET phase = 'closed', outcome = 'cancelled', outcome_reason = 'contact_deleted',
-           outcome_at = waypost_now(), hold_reason = NULL, due_at = COALESCE(m.due_at, waypost_now())
-    FROM open o WHERE m.tenant_id = %(tenant)s AND m.id = o.id AND o.ours RETURNING m.id
-), marked AS (
-    UPDATE messages m SET cancel_requested_at = COALESCE(m.cancel_requested_at, waypost_now())
-    FROM open o WHERE m.tenant_id = %(tenant)s AND m.id = o.id AND NOT o.ours
-)
-INSERT INTO verdicts (tenant_id, message_id, verdict, reason, outcome)
-SELECT %(tenant)s, id, 'refuse', 'contact_deleted', 'cancelled' FROM closed
-"""
-
-
 # Those that are under way empty themselves when they end, for which they are woken.
 _EMPTY_ENROLLMENTS = """
 UPDATE enrollments SET data = '{}'
@@ -112,6 +84,5 @@ async def delete_contact(connection: AsyncConnection[Any], tenant: UUID, externa
     values = {"tenant": tenant, "contact": ids.contact_id(tenant=tenant, external_id=external_id)}
     if await (await connection.execute(_DELETE, values)).fetchone() is None:
         raise NotFoundError("contact")
-    await connection.execute(_LOCK_MESSAGES, values)
-    await connection.execute(_CANCEL_MESSAGES, values)
+    await withdraw(connection, Withdrawal.CONTACT_DELETED, **values)
     await connection.execute(_EMPTY_ENROLLMENTS, values)

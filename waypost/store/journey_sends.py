@@ -15,6 +15,7 @@ from psycopg.rows import class_row
 
 from waypost.messaging import ids
 from waypost.messaging.values import Channel, Part
+from waypost.store.withdrawing import Withdrawal, withdraw
 
 Connection = AsyncConnection[Any]
 
@@ -154,35 +155,11 @@ SELECT id FROM messages WHERE tenant_id = %(tenant)s AND enrollment_id = %(enrol
 ORDER BY primary_id IS NOT NULL, id FOR NO KEY UPDATE
 """
 
-# Rows that are rows end here. Where an execution is open, or an attempt may be out there, the mark forbids the next
-# claim.
-_TAKE_BACK = """
-WITH open AS (
-    SELECT m.id, m.phase IN ('ready', 'waiting') AND NOT EXISTS (
-               SELECT FROM attempts a WHERE a.tenant_id = m.tenant_id AND a.message_id = m.id
-               AND a.month = waypost_month(m.created_at)
-               AND a.state IN ('in_flight', 'unknown', 'accepted', 'assumed_sent', 'abandoned')) AS ours
-    FROM messages m WHERE m.tenant_id = %(tenant)s AND m.enrollment_id = %(enrollment)s AND m.outcome IS NULL
-      AND (%(source)s::uuid IS NULL OR m.source_id = %(source)s)
-), closed AS (
-    UPDATE messages m SET phase = 'closed', outcome = 'cancelled', outcome_reason = 'journey_left',
-           outcome_at = waypost_now(), hold_reason = NULL, due_at = COALESCE(m.due_at, waypost_now())
-    FROM open o WHERE m.tenant_id = %(tenant)s AND m.id = o.id AND o.ours RETURNING m.id
-), marked AS (
-    UPDATE messages m SET cancel_requested_at = COALESCE(m.cancel_requested_at, waypost_now())
-    FROM open o WHERE m.tenant_id = %(tenant)s AND m.id = o.id AND NOT o.ours
-)
-INSERT INTO verdicts (tenant_id, message_id, verdict, reason, outcome)
-SELECT %(tenant)s, id, 'refuse', 'journey_left', 'cancelled' FROM closed
-"""
-
 
 async def take_back(connection: Connection, *, tenant: UUID, enrollment: UUID, visit: int | None = None) -> None:
     """What was not sent yet, of all visits or of one, never will be."""
     source = None if visit is None else ids.visit_id(enrollment=enrollment, number=visit)
-    values = {"tenant": tenant, "enrollment": enrollment, "source": source}
-    await connection.execute(_LOCK, values)
-    await connection.execute(_TAKE_BACK, values)
+    await withdraw(connection, Withdrawal.JOURNEY_LEFT, tenant=tenant, enrollment=enrollment, source=source)
 
 
 # Fallbacks whose clock runs come so much later; what the gate put off for the pause is due when it was, and what else
