@@ -10,15 +10,12 @@ with workflow.unsafe.imports_passed_through():
     from activities.contracts.journeys import DecideInput, Decision, Journeying, Next, WebhookInput
     from activities.contracts.sending import Sending, SendInput, SendResult, Step
     from waypost.journeys.plan import Plan, read_plan
+    from workflows.message import HEARTBEAT_TIMEOUT, SEND_TIMEOUT
     from workflows.names import JOURNEY_WORKFLOW, STATE_ATTRIBUTE, WAKE_SIGNAL
 
 DECIDE_TIMEOUT = timedelta(seconds=30)
 WEBHOOK_TIMEOUT = timedelta(seconds=30)
-SEND_TIMEOUT = timedelta(seconds=45)
-"""As of a message by itself: workflows/message.py says what it is made of."""
-
 SEND_AGAIN = timedelta(seconds=1)
-HEARTBEAT_TIMEOUT = timedelta(seconds=5)
 LONGEST_REST = timedelta(days=30)
 """A rest without a known end, or with one farther away, looks at its row so often: a hint may have been lost."""
 

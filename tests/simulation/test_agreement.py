@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,9 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
-from temporalio.testing import WorkflowEnvironment
 
-from tests import services
 from tests.journeys.examples import ANN, MONDAY, did, small
 from tests.journeys.randomly import DOCUMENT, HAPPENING, pruned
 from tests.simulation.agreeing import agree
@@ -38,14 +35,10 @@ FREELY = settings(
 )
 
 
-@pytest.fixture
-async def workshop(
-    module_database: services.Database, environment: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Workshop]:
-    opened = await Workshop.open(module_database, environment)
-    monkeypatch.setattr(walking, "MAX_VISITS", 30)  # of both: who goes round each second would take long to be stopped
-    yield opened
-    await opened.ledger.close()
+@pytest.fixture(autouse=True)
+def soon_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In both: who goes round each second would take long to be stopped."""
+    monkeypatch.setattr(walking, "MAX_VISITS", 30)
 
 
 async def test_a_send_a_wait_and_a_send(workshop: Workshop) -> None:

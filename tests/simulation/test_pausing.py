@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from temporalio.testing import WorkflowEnvironment
 
-from tests import services
 from tests.journeys.examples import ANN, MONDAY, small
 from tests.simulation.agreeing import agree
 from tests.simulation.walked import Walked, Workshop
@@ -51,13 +48,6 @@ SHIFTED: dict[str, datetime] = {
     "a wait for an event": MONDAY + WEEK + TWO_DAYS,
     "an approval": MONDAY + WEEK + TWO_DAYS,
 }
-
-
-@pytest.fixture
-async def workshop(module_database: services.Database, environment: WorkflowEnvironment) -> AsyncIterator[Workshop]:
-    opened = await Workshop.open(module_database, environment)
-    yield opened
-    await opened.ledger.close()
 
 
 @pytest.mark.parametrize("rest", RESTS)

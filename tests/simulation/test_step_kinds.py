@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
-from temporalio.testing import WorkflowEnvironment
 
-from tests import services
 from tests.journeys.examples import ANN, MONDAY, did, small
 from tests.simulation.agreeing import agree
 from tests.simulation.walked import Workshop
@@ -38,13 +36,6 @@ KINDS: dict[str, tuple[str, Sequence[Happening]]] = {
     ),
     "exit": ("{kind: exit, reason: out}", ()),
 }
-
-
-@pytest.fixture
-async def workshop(module_database: services.Database, environment: WorkflowEnvironment) -> AsyncIterator[Workshop]:
-    opened = await Workshop.open(module_database, environment)
-    yield opened
-    await opened.ledger.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
