@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Generator, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import httpx
 
-from waypost.stack import running
+from waypost.cli.tenant_client import ClientError, RefusedError, Shown, TenantClient, answer_of
 
 PATIENCE_S = 60.0
 _PAUSE_S = 1.0
@@ -18,61 +17,20 @@ _TIMEOUT = httpx.Timeout(10.0, read=40.0)
 """The API lets itself be heard every 15 s."""
 _PASSING = frozenset({429, 502, 503, 504})
 
-Shown = Mapping[str, Any]
 
-
-class CampaignsError(Exception):
-    """The root of what goes wrong with these commands; the text says what to do."""
-
-
-class NoDoorError(CampaignsError):
-    """Nothing says where the API is, or with which key."""
-
-
-class RefusedError(CampaignsError):
-    """The API says no."""
-
-    def __init__(self, answer: httpx.Response) -> None:
-        problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}
-        self.code: str = problem.get("code", "")
-        super().__init__(problem.get("detail") or f"the API answered {answer.status_code}.")
-
-
-class SilentError(CampaignsError):
+class SilentError(ClientError):
     """The API did not answer for a minute."""
 
 
-def door(url: str | None, key: str | None, data: Path) -> tuple[str, str]:
-    """Where the API is and with which key: as given, else those of the stack that runs on `data`."""
-    stack = None if url and key else running.find(data)
-    url = url or (stack.urls["api"] if stack else None)
-    key = key or (stack.demo_api_key if stack else None)
-    if not url or not key:
-        raise NoDoorError("set WAYPOST_URL and WAYPOST_KEY, or run a stack (waypost dev).")
-    return url, key
-
-
-class CampaignClient:
-    """A tenant's key at work. Every method raises `CampaignsError`."""
+class CampaignClient(TenantClient):
+    """A tenant's key at work. Every method raises `ClientError`; one that gets no answer asks for a minute."""
 
     def __init__(self, url: str, key: str) -> None:
-        headers = {"authorization": f"Bearer {key}"}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT, trust_env=False)
-
-    def __enter__(self) -> CampaignClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.close()
+        super().__init__(url, key, timeout=_TIMEOUT)
 
     def all(self) -> Iterator[Shown]:
         """Every campaign, in the order they were made."""
-        cursor: str | None = None
-        while True:
-            page = self._ask("GET", "/v1/campaigns", params={"cursor": cursor} if cursor else {})
-            yield from page["data"]
-            if (cursor := page["next_cursor"]) is None:
-                return
+        return self._pages("/v1/campaigns")
 
     def get(self, campaign: str) -> Shown:
         """A campaign with its last run."""
@@ -119,10 +77,7 @@ class CampaignClient:
             except httpx.TransportError:
                 answer = None
             if answer is not None and answer.status_code not in _PASSING:
-                if not answer.is_success:
-                    raise RefusedError(answer)
-                found: Shown = answer.json()
-                return found
+                return answer_of(answer)
             if time.monotonic() > deadline:
                 raise SilentError("the API did not answer for a minute.")
             time.sleep(_PAUSE_S)

@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from waypost.cli.campaign_bar import CampaignBar, counted, state_of
-from waypost.cli.campaign_client import CampaignClient, CampaignsError, Shown, door
+from waypost.cli.campaign_client import CampaignClient
+from waypost.cli.tenant_client import ClientError, Shown, door
 
 app = typer.Typer(rich_markup_mode="rich", add_completion=False, no_args_is_help=True)
 
@@ -148,7 +149,7 @@ def _with(work: Callable[[CampaignClient], T], url: str | None, key: str | None,
     try:
         with CampaignClient(*door(url, key, data)) as client:
             return work(client)
-    except CampaignsError as error:
+    except ClientError as error:
         typer.echo(f"waypost campaigns: {error}", err=True)
         raise typer.Exit(1) from None
 

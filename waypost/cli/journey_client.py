@@ -10,11 +10,9 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from waypost.cli.campaign_client import CampaignsError, door
+from waypost.cli.tenant_client import ClientError, RefusedError, Shown, TenantClient, door
 
 _TIMEOUT = httpx.Timeout(10.0, read=60.0)
-
-Shown = Mapping[str, Any]
 
 Url = Annotated[str | None, typer.Option(envvar="WAYPOST_URL", help="Where the API is.")]
 Key = Annotated[str | None, typer.Option(envvar="WAYPOST_KEY", help="A tenant's key: journeys:read, or :write.")]
@@ -23,43 +21,21 @@ STACK = Path(".waypost")
 _FAILED = 1
 
 
-class JourneyRefusedError(Exception):
-    """The API says no; `errors` are what is wrong with a document, one by one."""
-
-    def __init__(self, answer: httpx.Response) -> None:
-        problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}
-        self.status = answer.status_code
-        self.errors: list[dict[str, Any]] = problem.get("errors") or []
-        super().__init__(problem.get("detail") or f"the API answered {answer.status_code}.")
-
-
-class JourneyClient:
-    """A tenant's key at work. Every method raises `JourneyRefusedError` and httpx's errors."""
+class JourneyClient(TenantClient):
+    """A tenant's key at work. Every method raises `ClientError` and httpx's errors."""
 
     def __init__(self, url: str, key: str) -> None:
-        headers = {"authorization": f"Bearer {key}"}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT, trust_env=False)
-
-    def __enter__(self) -> JourneyClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.close()
+        super().__init__(url, key, timeout=_TIMEOUT)
 
     def all(self) -> Iterator[Shown]:
         """Every journey of the key's mode, in the order they were made."""
-        cursor: str | None = None
-        while True:
-            page = self._ask("GET", "/v1/journeys", params={"cursor": cursor} if cursor else {})
-            yield from page["data"]
-            if (cursor := page["next_cursor"]) is None:
-                return
+        return self._pages("/v1/journeys")
 
     def get(self, key: str) -> Shown | None:
         """A journey with its draft; None: there is none of that key."""
         try:
             return self._ask("GET", f"/v1/journeys/{key}")
-        except JourneyRefusedError as error:
+        except RefusedError as error:
             if error.status == 404:
                 return None
             raise
@@ -70,15 +46,12 @@ class JourneyClient:
         return self._ask("PUT", f"/v1/journeys/{key}", content=text.encode(), headers=headers)
 
     def publish(self, key: str) -> Shown:
-        """Make the draft the version that people enter."""
-        return self._ask("POST", f"/v1/journeys/{key}/publish")
-
-    def _ask(self, method: str, path: str, **what: Any) -> Shown:
-        answer = self._http.request(method, path, **what)
-        if not answer.is_success:
-            raise JourneyRefusedError(answer)
-        found: Shown = answer.json()
-        return found
+        """Make the draft the version that people enter; asked again while people of the one before are to be moved."""
+        published = self._ask("POST", f"/v1/journeys/{key}/publish")
+        more = published["more"]
+        while more:
+            more = self._ask("POST", f"/v1/journeys/{key}/publish")["more"]
+        return published
 
 
 @contextlib.contextmanager
@@ -87,7 +60,7 @@ def client(command: str, url: str | None, key: str | None, data: Path) -> Iterat
     try:
         with JourneyClient(*door(url, key, data)) as opened:
             yield opened
-    except (CampaignsError, httpx.HTTPError, JourneyRefusedError) as error:
+    except (ClientError, httpx.HTTPError) as error:
         text = f"the API did not answer ({type(error).__name__})." if isinstance(error, httpx.HTTPError) else error
         typer.echo(f"waypost journeys {command}: {text}", err=True)
         for one in getattr(error, "errors", ()):

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from waypost.cli.journey_client import STACK, Data, Key, Shown, Url, client
+from waypost.cli.journey_client import STACK, Data, Key, Url, client
+from waypost.cli.tenant_client import Shown
 
 app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
