@@ -10,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 from temporalio import activity
-from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHandle, WorkflowHistory
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ApplicationError
@@ -29,6 +28,7 @@ from activities.contracts.journeys import (
 )
 from activities.contracts.sending import SEND_ACTIVITY, Sending, SendInput, SendResult, Step
 from tests.replay.saved import save
+from tests.workflows.events import events_of
 from waypost.journeys.plan import Plan, PlanStep, write_plan
 from waypost.messaging.values import Outcome
 from workflows.journey import LONGEST_REST, JourneyInput, JourneyResult, JourneyWorkflow
@@ -134,11 +134,6 @@ class Run:
 
     async def history(self) -> WorkflowHistory:
         return await self.handle.fetch_history()
-
-
-def events_of(history: WorkflowHistory) -> list[str]:
-    prefix = len("EVENT_TYPE_")
-    return [EventType.Name(event.event_type)[prefix:] for event in history.events]
 
 
 async def test_it_asks_does_rests_and_asks_again_until_the_end(environment: WorkflowEnvironment) -> None:

@@ -22,6 +22,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities.contracts.sending import SEND_ACTIVITY, Sending, SendInput, SendResult, Step
 from tests.replay.saved import save
+from tests.workflows.events import events_of
 from waypost.messaging.values import Outcome
 from workflows.message import MessageInput, MessageResult, MessageWorkflow
 from workflows.names import DELIVERED_SIGNAL, STATE_ATTRIBUTE
@@ -98,11 +99,6 @@ class Run:
 
     async def history(self) -> WorkflowHistory:
         return await self.handle.fetch_history()
-
-
-def events_of(history: WorkflowHistory) -> list[str]:
-    prefix = len("EVENT_TYPE_")
-    return [EventType.Name(event.event_type)[prefix:] for event in history.events]
 
 
 def states_of(history: WorkflowHistory) -> list[str]:

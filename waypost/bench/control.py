@@ -16,6 +16,7 @@ from temporalio.client import Client
 
 from waypost.bench.arms import gather_bounded, until
 from waypost.bench.bare import WORKFLOW, BareInput, queue_name
+from waypost.bench.children import stop
 
 
 class BareControl:
@@ -41,12 +42,7 @@ class BareControl:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         assert self._process is not None
-        self._process.terminate()
-        try:
-            self._process.communicate(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
+        stop(self._process)
 
     def activities(self) -> int:
         """How many activities have run."""

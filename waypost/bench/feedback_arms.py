@@ -20,6 +20,7 @@ import orjson
 
 from waypost.bench.arms import gather_bounded
 from waypost.bench.bare_loop import open_ses
+from waypost.bench.children import stop
 from waypost.bench.feedback_control import CERTIFICATES
 from waypost.bench.feedback_ledger import Ledger, attempt_id
 from waypost.bench.posting import JsonPoster
@@ -172,12 +173,7 @@ class ControlArm:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         assert self._process is not None
-        self._process.terminate()
-        try:
-            self._process.communicate(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
+        stop(self._process)
 
     async def rate(self, word: str, count: int) -> float:
         """Events applied a second; they are signed before the first is posted."""

@@ -15,6 +15,7 @@ from temporalio.client import Client
 from waypost.bench.arms import gather_bounded
 from waypost.bench.bare import queue_name
 from waypost.bench.bare_waiting import SIGNAL, SIGNAL_WORKFLOW, TIMER_WORKFLOW, TimerInput
+from waypost.bench.children import stop
 
 _STARTS_AT_ONCE = 16
 """As Waypost starts executions of enrollments."""
@@ -49,12 +50,7 @@ class WaitingControl:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         assert self._process is not None
-        self._process.terminate()
-        try:
-            self._process.communicate(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
+        stop(self._process)
         self._folder.cleanup()
 
     async def start_timers(self, client: Client, numbers: range, *, until: float) -> None:
