@@ -9,9 +9,10 @@ from waypost.journeys.taking import filled
 from waypost.messaging import ids
 from waypost.messaging.values import Channel, Mode, Part
 from waypost.store.contact_events import ContactEvent, receive_events
+from waypost.store.contact_traits import Traits, tell_contacts
 from waypost.store.database import Connection
 from waypost.store.entering import Entered, Entrance, enter
-from waypost.store.journey_contacts import change_attributes, join_list, leave_list
+from waypost.store.journey_lists import join_list, leave_list
 from waypost.store.journey_sends import Posted, post
 from waypost.store.journey_walks import LoadedEnrollment
 
@@ -25,11 +26,11 @@ async def do(
     tenant, contact = enrollment.tenant_id, enrollment.contact_id
     match step:
         case UpdateContact():
-            changes = filled(step.set, data)
-            done = await change_attributes(
-                connection, tenant=tenant, contact=contact, changes=changes, remove=step.remove
-            )
-            return {"changed": sorted({*changes, *step.remove})} if done else {"refused": "attributes_too_large"}
+            changes = {**filled(step.set, data), **dict.fromkeys(step.remove)}
+            assert enrollment.external_id is not None
+            said = Traits(external_id=enrollment.external_id, attributes=changes)
+            refused = await tell_contacts(connection, tenant, [said])
+            return {"refused": "attributes_too_large"} if refused else {"changed": sorted(changes)}
         case AddToList():
             known = await join_list(connection, tenant=tenant, contact=contact, key=step.list)
             return {"list": step.list} if known else {"refused": "unknown_list"}

@@ -18,7 +18,7 @@ from api.routes import guarded_router
 from api.services import WithServices
 from waypost.messaging.addresses import EmailAddress, Locale, PhoneNumber, TimeZone
 from waypost.messaging.content_errors import LabelError
-from waypost.messaging.labels import validate_data
+from waypost.messaging.labels import MAX_ATTRIBUTES_BYTES, validate_data
 from waypost.messaging.values import Channel
 from waypost.store import contacts as store
 from waypost.store.contacts import Contact
@@ -26,7 +26,6 @@ from waypost.store.contacts import Contact
 router = guarded_router("contacts")
 
 MAX_BATCH = 1_000
-MAX_ATTRIBUTES_BYTES = 32_768
 
 
 def _attributes(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from api.events import MAX_PROPERTIES_BYTES
 from waypost.messaging.content_errors import LabelError
-from waypost.messaging.labels import validate_data
-from waypost.store.contact_traits import MAX_ATTRIBUTES_BYTES
+from waypost.messaging.labels import MAX_ATTRIBUTES_BYTES, validate_data
 
 MAX_CALL_BYTES = 32 * 1024
 MAX_BATCH_BYTES = 500 * 1024

@@ -11,9 +11,8 @@ from waypost.imports.layout import Column, Layout
 from waypost.imports.options import IdFrom
 from waypost.messaging.addresses import email_key
 from waypost.messaging.content_errors import AddressError, LabelError
-from waypost.messaging.labels import validate_data
+from waypost.messaging.labels import MAX_ATTRIBUTES_BYTES, validate_data
 
-MAX_ATTRIBUTES_BYTES = 32_768
 _SURELY_SMALL = MAX_ATTRIBUTES_BYTES // 8
 """Characters that no way of writing JSON makes too long."""
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@|~+=,-]{0,127}", re.ASCII)

@@ -11,6 +11,8 @@ MAX_TAGS = 20
 MAX_METADATA_KEYS = 50
 MAX_METADATA_BYTES = 4_096
 MAX_DATA_BYTES = 65_536
+MAX_ATTRIBUTES_BYTES = 32_768
+"""Of a contact, by whatever door they come."""
 MAX_DATA_DEPTH = 20
 
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)

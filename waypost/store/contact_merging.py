@@ -9,9 +9,8 @@ from psycopg import AsyncConnection
 
 from waypost.messaging import ids
 from waypost.messaging.content_errors import LabelError
-from waypost.messaging.labels import validate_data
+from waypost.messaging.labels import MAX_ATTRIBUTES_BYTES, validate_data
 from waypost.store.contact_traits import (
-    MAX_ATTRIBUTES_BYTES,
     KnownContact,
     ensure_contacts,
     lock_contacts,

@@ -10,9 +10,8 @@ from psycopg import AsyncConnection
 
 from waypost.messaging import ids
 from waypost.messaging.content_errors import LabelError
-from waypost.messaging.labels import validate_data
+from waypost.messaging.labels import MAX_ATTRIBUTES_BYTES, validate_data
 
-MAX_ATTRIBUTES_BYTES = 32_768
 GROUPS = "groups"
 """The attribute that holds a contact's groups by their ids."""
 

@@ -13,10 +13,11 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from waypost.imports.batching import Batch
-from waypost.imports.judging import MAX_ATTRIBUTES_BYTES, GivenContact, Refusal
+from waypost.imports.judging import GivenContact, Refusal
 from waypost.imports.layout import Layout
 from waypost.imports.options import ImportOptions
 from waypost.messaging import ids
+from waypost.messaging.labels import MAX_ATTRIBUTES_BYTES
 from waypost.store.campaign_tables import ImportErrorRow, ImportRow
 from waypost.store.errors import ConflictError, NotFoundError
 from waypost.store.pages import Page, Place, fetch_page
